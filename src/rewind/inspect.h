@@ -1,0 +1,40 @@
+// What is in a local data directory, found by reading only: who wrote it, on which line of descent,
+// and where its valid WAL ends. Works on a directory of any state, also crashed or half rewound.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "pgdata/timeline_history.h"
+#include "pgdata/types.h"
+
+namespace pgrejoin {
+
+enum class DirectoryKind {
+  kEmpty,                // missing, or no file but lost+found
+  kHalfMade,             // files, but no control file and no journal: a broken initdb or copy
+  kFreshClone,           // backup_label and standby.signal: a base backup or a rewind not started yet
+  kPointInTimeRecovery,  // recovery.signal: a person is restoring
+  kHalfRewound,          // our journal: a rewind was interrupted
+  kStandby,
+  kPrimary,              // would start read-write
+};
+
+struct DirectoryState {
+  DirectoryKind kind = DirectoryKind::kEmpty;
+  // The rest is meaningful from kFreshClone on.
+  uint64_t system_identifier = 0;
+  unsigned major_version = 0;
+  bool clean_shutdown = false;
+  TimelineHistory history;
+  Lsn end_of_wal;  // kPrimary, kStandby: end of the last valid record; otherwise 0
+};
+
+// Reads without taking the directory's lock, so the answer is only good while the lock is held.
+// Throws Error(kTargetFailed) for a damaged control file and Error(kNotRewindable) for a major
+// that this program does not know.
+DirectoryState InspectDirectory(const std::string& pgdata);
+
+const char* DirectoryKindName(DirectoryKind kind);  // "empty", "half-made", "standby", ...
+
+}  // namespace pgrejoin

@@ -1,0 +1,82 @@
+// Makes the target directory a standby of the source. This comment is the program:
+//
+//   divergence = FindDivergence(target, source)        // control files + timeline histories   [1]
+//   blocks     = ReadChangedBlocks(target WAL from START to its end)                          // [2]
+//   plan       = MakePlan(target files, source files, blocks)                                // [3]
+//   journal.Begin(plan)                                // durable before the first write      [4]
+//   target.Fence()                                     // a pg_control no server accepts       [5]
+//   ApplyPlan(plan, source, target)                    // N connections, idempotent           [6]
+//   Finish(source, target)                             // data durable -> label, signal,
+//                                                      // conninfo -> pg_control last         [7]
+//
+// Killed anywhere, Postgres refuses to start on the directory (from 5 to 7) and calling Rewind()
+// again finishes the job. Why each step is safe: docs/explanation/safety.md.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "pgdata/types.h"
+#include "source/rewind_source.h"
+#include "target/directory_lock.h"
+
+namespace pgrejoin {
+
+// How files that are not PostgreSQL's own are treated. The target's configuration, logs and
+// certificates are kept either way.
+enum class ExtraFiles {
+  kKeepTarget,   // kept on the target, never fetched (pg-rejoin init)
+  kFollowSource  // the target gets the source's set, as pg_rewind does (pg-rejoin rewind)
+};
+
+struct RewindProgress {
+  std::string phase;  // "reading WAL", "copying", "finishing"
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;  // 0: not known
+};
+
+struct RewindOptions {
+  int connections = 4;
+  bool dry_run = false;
+  bool sync = true;  // false: --no-sync, for tests only
+  bool sync_with_syncfs = true;
+  ExtraFiles extra_files = ExtraFiles::kFollowSource;
+  // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.
+  std::string primary_conninfo;
+  bool create_standby_signal = false;
+  // Called just before pg_control is published; throws to leave the directory fenced.
+  std::function<void()> confirm_source;
+  std::function<void(const RewindProgress&)> on_progress;
+  std::stop_token stop;
+};
+
+enum class RewindOutcome {
+  kNothingToDo,  // the target's WAL ends on the source's line: only recovery settings were written
+  kRewound,
+  kResumed  // an interrupted rewind was finished
+};
+
+struct RewindResult {
+  RewindOutcome outcome = RewindOutcome::kNothingToDo;
+  TimelineId target_timeline = 0;
+  TimelineId source_timeline = 0;
+  Lsn fork_lsn;    // where the two parted; 0 when they did not
+  Lsn start_lsn;   // where replay on the target begins
+  Lsn target_end;  // end of the target's WAL
+  Lsn source_end;  // minRecoveryPoint of the result
+  uint64_t discarded_transactions = 0;  // commits on the target after the fork
+  uint64_t discarded_bytes = 0;         // WAL after the fork
+  uint64_t bytes_to_copy = 0;
+  uint64_t bytes_copied = 0;
+  std::chrono::milliseconds duration{0};
+};
+
+// Rewinds, resumes, or, where nothing has to be undone, only makes the directory follow the source.
+// lock proves that the caller is the directory's only writer.
+RewindResult Rewind(const DirectoryLock& lock, RewindSource& source, const RewindOptions& options);
+
+}  // namespace pgrejoin

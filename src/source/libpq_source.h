@@ -1,0 +1,39 @@
+// A running server, read through the four functions that a rewind role needs EXECUTE on:
+// pg_ls_dir(text,boolean,boolean), pg_stat_file(text,boolean), pg_read_binary_file(text) and
+// pg_read_binary_file(text,bigint,bigint,boolean) (doc: pg_rewind, "Notes").
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "source/rewind_source.h"
+
+namespace pgrejoin {
+
+struct ConnectOptions {
+  std::string conninfo;  // connection string or URI; libpq's environment and passfile apply
+  std::string password;  // used in memory only; empty: libpq finds one itself
+  int connect_timeout_s = 10;
+};
+
+class LibpqSource : public RewindSource {
+ public:
+  // Throws Error(kUnavailable) when there is no connection to be had.
+  static std::unique_ptr<LibpqSource> Connect(const ConnectOptions& options);
+};
+
+// One short question on a connection of its own.
+SourceIdentity IdentifyServer(const ConnectOptions& options);
+
+// Runs one statement and returns the first column of the first row ("" for NULL or no row).
+// For the few commands that are not about reading files: pg_promote(), CHECKPOINT.
+std::string RunSql(const ConnectOptions& options, const std::string& sql);
+
+// The connection string without passwords, fit for a log.
+std::string RedactedConninfo(const std::string& conninfo);
+
+// Joins keywords and values into a connection string, quoted as libpq wants it.
+std::string BuildConninfo(const std::vector<std::pair<std::string, std::string>>& options);
+
+}  // namespace pgrejoin
