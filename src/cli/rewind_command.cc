@@ -1,0 +1,115 @@
+#include "cli/rewind_command.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cli/progress_meter.h"
+#include "rewind/rewind.h"
+#include "source/libpq_source.h"
+#include "target/directory_lock.h"
+
+namespace pgrejoin {
+namespace {
+
+void ReportResult(const RewindCommandOptions& options, const RewindResult& result) {
+  if (result.fork_lsn.valid()) {
+    LogInfo("servers diverged at WAL location {} on timeline {}", result.fork_lsn.ToString(),
+            result.target_timeline);
+  }
+  if (result.outcome == RewindOutcome::kNothingToDo) {
+    LogInfo("no rewind required");
+    return;
+  }
+  if (result.start_lsn.valid()) {
+    LogInfo("rewinding from last common checkpoint at {}", result.start_lsn.ToString());
+  }
+  const double seconds = std::chrono::duration<double>(result.duration).count();
+  LogInfo("{} {} of {} in {:.1f} s; discarded {} transactions in {} of WAL",
+          options.dry_run ? "would copy" : "copied",
+          FormatBytes(options.dry_run ? result.bytes_to_copy : result.bytes_copied),
+          FormatBytes(result.bytes_to_copy), seconds, result.discarded_transactions,
+          FormatBytes(result.discarded_bytes));
+  LogInfo("Done!");
+}
+
+ProgressMeter MakeProgressMeter() {
+  if (isatty(STDERR_FILENO) == 1) {
+    return {true, [](const std::string& text) { std::fputs(text.c_str(), stderr); }};
+  }
+  return {false, [](const std::string& line) { LogInfo("{}", line); }};
+}
+
+}  // namespace
+
+void CheckRewindCommandOptions(const RewindCommandOptions& options) {
+  const auto refuse = [](std::string message, std::string hint = {}) {
+    throw Error(ErrorKind::kUsage, std::move(message), std::move(hint));
+  };
+  if (options.source_pgdata.empty() && options.source_server.empty()) {
+    refuse("no source specified (--source-server)",
+           "Give the running new primary: --source-server='host=... user=... dbname=postgres'.");
+  }
+  if (!options.source_pgdata.empty() && !options.source_server.empty()) {
+    refuse("only one of --source-pgdata or --source-server can be specified");
+  }
+  if (options.target_pgdata.empty()) {
+    refuse("no target data directory specified (--target-pgdata)");
+  }
+  if (options.write_recovery_conf && options.source_server.empty()) {
+    refuse(
+        "no source server information (--source-server) specified for --write-recovery-conf");
+  }
+  if (!options.source_pgdata.empty()) {
+    refuse("--source-pgdata is not supported yet",
+           "Start the source server and give it with --source-server instead.");
+  }
+  if (options.restore_target_wal) {
+    refuse("--restore-target-wal is not supported yet",
+           "Copy the WAL segments that are missing into the target's pg_wal with its "
+           "restore_command first, and run again without -c.");
+  }
+  if (!options.config_file.empty()) {
+    refuse("--config-file is not supported yet",
+           "It only matters together with --restore-target-wal; leave it out.");
+  }
+  if (geteuid() == 0) {
+    refuse("cannot be executed by \"root\"",
+           "Run it as the user that owns the data directory, usually postgres.");
+  }
+}
+
+void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop) {
+  CheckRewindCommandOptions(options);
+  const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
+  const std::unique_ptr<LibpqSource> source =
+      LibpqSource::Connect({.conninfo = options.source_server, .password = {}});
+
+  RewindOptions rewind;
+  rewind.connections = options.connections;
+  rewind.dry_run = options.dry_run;
+  rewind.sync = !options.no_sync;
+  rewind.sync_with_syncfs = options.sync_method == "syncfs";
+  rewind.extra_files = ExtraFiles::kFollowSource;
+  rewind.create_standby_signal = options.write_recovery_conf;
+  if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
+  rewind.stop = std::move(stop);
+  ProgressMeter meter = MakeProgressMeter();
+  if (options.progress) {
+    rewind.on_progress = [&meter](const RewindProgress& progress) {
+      meter.Update(progress, ProgressMeter::Clock::now());
+    };
+  }
+  try {
+    const RewindResult result = Rewind(lock, *source, rewind);
+    meter.Finish();
+    ReportResult(options, result);
+  } catch (...) {
+    meter.Finish();
+    throw;
+  }
+}
+
+}  // namespace pgrejoin

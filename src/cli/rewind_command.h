@@ -1,0 +1,31 @@
+// `pg-rejoin rewind`: the drop-in for pg_rewind. Knows nothing of Kubernetes.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+namespace pgrejoin {
+
+// The options of pg_rewind's help text, and ours behind them.
+struct RewindCommandOptions {
+  std::string target_pgdata;
+  std::string source_pgdata;
+  std::string source_server;
+  std::string config_file;
+  std::string sync_method = "fsync";
+  bool restore_target_wal = false;
+  bool dry_run = false;
+  bool no_sync = false;
+  bool progress = false;
+  bool write_recovery_conf = false;
+  bool no_ensure_shutdown = false;  // accepted: we never need single-user recovery
+  int connections = 4;
+};
+
+// Throws Error(kUsage) for what cannot be asked for together, or is not supported yet.
+void CheckRewindCommandOptions(const RewindCommandOptions& options);
+
+// Returns when the target is a standby of the source. Throws Error otherwise.
+void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop);
+
+}  // namespace pgrejoin

@@ -1,0 +1,141 @@
+// pg-rejoin-gate --pgdata DIR [--wait-seconds N] -- COMMAND [ARGUMENT...]
+//
+// Takes the data directory's lock and becomes the server by exec; the server inherits the lock and
+// keeps it for as long as one of its processes lives. The same rule as src/target/directory_lock.h:
+// a flock on "<pgdata>.lock", or on the directory itself where that file cannot be made.
+//
+// Copied into foreign images by `pg-rejoin init`, so it is one static file that needs no shell and
+// no library. It often is process 1, which ignores SIGTERM unless there is a handler.
+//
+// Exit status: 2 usage, 21 the lock is held by another, 30 it cannot be had, 126/127 as a shell for
+// a command that cannot be run, 143 ended by SIGTERM; otherwise the command's own.
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace {
+
+constexpr int kStatusUsage = 2;
+constexpr int kStatusTargetInUse = 21;
+constexpr int kStatusTargetFailed = 30;
+constexpr int kStatusNotExecutable = 126;
+constexpr int kStatusNotFound = 127;
+constexpr int kStatusTerminated = 128 + SIGTERM;
+constexpr long kWaitSecondsDefault = 5;
+constexpr long kWaitSecondsMax = 3600;
+constexpr long kPollNanoseconds = 100'000'000;
+constexpr size_t kPathMax = 4096;
+
+struct Arguments {
+  const char* pgdata = nullptr;
+  long wait_seconds = kWaitSecondsDefault;
+  char** command = nullptr;
+};
+
+void EndAtOnce(int) { _exit(kStatusTerminated); }
+
+[[noreturn]] void Fail(int status, const char* what, const char* about, const char* hint) {
+  dprintf(STDERR_FILENO, "pg-rejoin-gate: error: %s%s\n", what, about);
+  if (hint != nullptr) dprintf(STDERR_FILENO, "hint: %s\n", hint);
+  _exit(status);
+}
+
+[[noreturn]] void FailUsage(const char* what, const char* about) {
+  Fail(kStatusUsage, what, about,
+       "Usage: pg-rejoin-gate --pgdata DIR [--wait-seconds N] -- COMMAND [ARGUMENT...]");
+}
+
+Arguments Parse(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i < argc; ++i) {
+    if (strcmp(argv[i], "--") == 0) {
+      arguments.command = argv + i + 1;
+      break;
+    }
+    const bool takes_value =
+        strcmp(argv[i], "--pgdata") == 0 || strcmp(argv[i], "--wait-seconds") == 0;
+    if (!takes_value) FailUsage("unknown argument ", argv[i]);
+    if (i + 1 >= argc) FailUsage("missing value of ", argv[i]);
+    const char* value = argv[++i];
+    if (strcmp(argv[i - 1], "--pgdata") == 0) {
+      arguments.pgdata = value;
+      continue;
+    }
+    char* end = nullptr;
+    arguments.wait_seconds = strtol(value, &end, 10);
+    if (end == value || *end != '\0' || arguments.wait_seconds < 0 ||
+        arguments.wait_seconds > kWaitSecondsMax) {
+      FailUsage("invalid value of --wait-seconds: ", value);
+    }
+  }
+  if (arguments.pgdata == nullptr || arguments.pgdata[0] == '\0') FailUsage("missing --pgdata", "");
+  if (arguments.command == nullptr || arguments.command[0] == nullptr) {
+    FailUsage("missing -- COMMAND", "");
+  }
+  return arguments;
+}
+
+// The descriptor stays open over exec: no O_CLOEXEC.
+int OpenLock(const char* pgdata) {
+  char path[kPathMax];
+  size_t length = strlen(pgdata);
+  while (length > 1 && pgdata[length - 1] == '/') --length;
+  const int written =
+      snprintf(path, sizeof(path), "%.*s.lock", static_cast<int>(length), pgdata);
+  if (written < 0 || static_cast<size_t>(written) >= sizeof(path)) {
+    FailUsage("path too long: ", pgdata);
+  }
+  int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
+  // Somebody else's file is good enough for a flock, which needs no right to write.
+  if (fd < 0 && errno == EACCES) fd = open(path, O_RDONLY | O_NOFOLLOW);
+  if (fd < 0) fd = open(pgdata, O_RDONLY | O_DIRECTORY);
+  if (fd < 0) {
+    dprintf(STDERR_FILENO, "pg-rejoin-gate: error: could not open \"%s\" nor \"%s\": %s\n", path,
+            pgdata, strerror(errno));
+    _exit(kStatusTargetFailed);
+  }
+  return fd;
+}
+
+void TakeLock(int fd, const Arguments& arguments) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  const time_t deadline = now.tv_sec + arguments.wait_seconds;
+  while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      Fail(kStatusTargetFailed, "could not lock the data directory: ", strerror(errno), nullptr);
+    }
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    if (now.tv_sec >= deadline) {
+      Fail(kStatusTargetInUse, "data directory is in use by another server or rejoin: ",
+           arguments.pgdata,
+           "An old server may still run on this volume; it is tried again at the next start.");
+    }
+    const timespec pause{0, kPollNanoseconds};
+    nanosleep(&pause, nullptr);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  struct sigaction end_at_once {};
+  end_at_once.sa_handler = EndAtOnce;
+  sigaction(SIGTERM, &end_at_once, nullptr);
+  sigaction(SIGINT, &end_at_once, nullptr);
+
+  const Arguments arguments = Parse(argc, argv);
+  TakeLock(OpenLock(arguments.pgdata), arguments);
+  // exec puts the handlers back to their defaults.
+  execvp(arguments.command[0], arguments.command);
+  const int status = errno == ENOENT ? kStatusNotFound : kStatusNotExecutable;
+  dprintf(STDERR_FILENO, "pg-rejoin-gate: error: could not run \"%s\": %s\n", arguments.command[0],
+          strerror(errno));
+  return status;
+}
