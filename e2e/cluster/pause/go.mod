@@ -1,0 +1,3 @@
+module pg-rejoin.test/e2e/pause
+
+go 1.24.0
