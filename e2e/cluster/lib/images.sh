@@ -51,7 +51,7 @@ image_id() { buildah images --quiet --no-trunc --filter "reference=$1" 2>/dev/nu
 # base_image: Debian as in the official slim image, made from Debian's packages.
 base_image() {
   buildah_setup
-  local archive
+  local archive container
   local options=(
     --variant=minbase
     # A frozen mirror's release files expire, and that is no matter here.
@@ -62,6 +62,7 @@ base_image() {
     --dpkgopt='path-exclude=/usr/share/man/*'
     --dpkgopt='path-exclude=/usr/share/info/*'
     --dpkgopt='path-exclude=/usr/share/locale/*'
+    --dpkgopt='path-include=/usr/share/locale/locale.alias'
     --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/var/log/*'
   )
   archive=$CACHE/images/debian-bookworm-slim-$(hash_of "${options[@]}").tar
@@ -70,12 +71,12 @@ base_image() {
     TMPDIR=$CACHE/images mmdebstrap --quiet --mode=root "${options[@]}" bookworm "$archive.new.tar" >&2
     mv "$archive.new.tar" "$archive"
   fi
-  [[ -z $(image_id "$BASE_IMAGE") ]] || return 0
+  # The label tells an image made with other options from this one.
+  [[ -z $(buildah images --quiet --filter "reference=$BASE_IMAGE" --filter "label=archive=${archive##*/}") ]] || return 0
   say "importing $BASE_IMAGE"
-  local container
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$archive" / >/dev/null
-  buildah config --cmd bash "$container"
+  buildah config --cmd bash --label "archive=${archive##*/}" "$container"
   buildah commit --quiet --rm "$container" "$BASE_IMAGE" >/dev/null
 }
 
