@@ -1,0 +1,57 @@
+#!/bin/bash
+# Run once by the image's entrypoint, after initdb and before the server is reachable: three roles
+# with no more rights than their work takes, and the right of standbys to connect.
+#
+# Passwords go from their files into psql variables, never into an argument or the environment, and
+# the statements that carry them stay out of the server's log, even when they fail.
+set -Eeuo pipefail
+
+for name in replication rewind promote; do
+  if [[ ! -s $PG_REJOIN_CREDENTIALS_DIR/$name-password ]]; then
+    echo "create-roles: error: the $name password is empty" >&2
+    exit 1
+  fi
+done
+
+psql --no-psqlrc --quiet --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname postgres \
+  --set replication_user="$PG_REJOIN_REPLICATION_USER" \
+  --set rewind_user="$PG_REJOIN_REWIND_USER" \
+  --set promote_user="$PG_REJOIN_PROMOTE_USER" <<'SQL'
+\set replication_password `cat "$PG_REJOIN_CREDENTIALS_DIR/replication-password"`
+\set rewind_password `cat "$PG_REJOIN_CREDENTIALS_DIR/rewind-password"`
+\set promote_password `cat "$PG_REJOIN_CREDENTIALS_DIR/promote-password"`
+
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_error_statement = 'panic';
+SET log_transaction_sample_rate = 0;
+SET password_encryption = 'scram-sha-256';
+
+BEGIN;
+
+CREATE ROLE :"replication_user" LOGIN REPLICATION PASSWORD :'replication_password';
+
+-- The four functions that pg_rewind's documentation lists, in this database.
+CREATE ROLE :"rewind_user" LOGIN PASSWORD :'rewind_password';
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO :"rewind_user";
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_stat_file(text, boolean) TO :"rewind_user";
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text) TO :"rewind_user";
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_read_binary_file(text, bigint, bigint, boolean) TO :"rewind_user";
+
+CREATE ROLE :"promote_user" LOGIN PASSWORD :'promote_password';
+GRANT EXECUTE ON FUNCTION pg_catalog.pg_promote(boolean, integer) TO :"promote_user";
+-- Since 15 a checkpoint after the promotion takes no superuser.
+SELECT current_setting('server_version_num')::integer >= 150000 AS has_pg_checkpoint \gset
+\if :has_pg_checkpoint
+GRANT pg_checkpoint TO :"promote_user";
+\endif
+
+COMMIT;
+SQL
+
+# The image has written "host all all all" already; "all" does not cover replication connections.
+{
+  echo
+  echo "# pg-rejoin: standbys and clones"
+  echo "host replication \"$PG_REJOIN_REPLICATION_USER\" all scram-sha-256"
+} >>"$PGDATA/pg_hba.conf"
