@@ -69,7 +69,7 @@ start_etcd() {
     --listen-peer-urls http://127.0.0.1:2380
 }
 
-start_apiserver() {
+run_apiserver() {
   start kube-apiserver \
     --etcd-servers http://127.0.0.1:2379 \
     --advertise-address "$NODE_IP" --secure-port 6443 \
@@ -284,7 +284,7 @@ up() {
   # In the order in which they are needed, each while the ones before are still starting.
   start_etcd
   make_credentials
-  start_apiserver
+  run_apiserver
   make_configs
   start_containerd
   forget_old_containers
@@ -320,4 +320,20 @@ down() {
   fi
   remove_cgroups
   [[ ! -d $STATE ]] || find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs -exec rm -rf {} +
+}
+
+# ---- faults
+
+restart_kubelet() {
+  stop kubelet
+  start_kubelet
+  wait_for kubelet 30 answers http://127.0.0.1:10248/healthz
+}
+
+# Killed: asked politely it would first wait a minute for its watchers to leave.
+stop_apiserver() { stop kube-apiserver KILL; }
+
+start_apiserver() {
+  is_alive kube-apiserver || run_apiserver
+  wait_for kube-apiserver 60 answers https://127.0.0.1:6443/readyz
 }

@@ -84,7 +84,6 @@ docker_process_sql() {
 
 # Only reachable by its socket: nobody outside meets a half-made database.
 start_temporary_server() {
-  [[ ${1:-} != postgres ]] || shift
   NOTIFY_SOCKET='' PGUSER=$POSTGRES_USER \
     pg_ctl -D "$PGDATA" -w start -o "$(printf '%q ' "$@" -c listen_addresses='' -p "${PGPORT:-5432}")"
 }
@@ -141,9 +140,9 @@ main() {
       # Listed before anything is made: an unreadable folder must not leave half a cluster.
       ls /docker-entrypoint-initdb.d/ >/dev/null
       make_cluster
-      allow_hosts "$@"
+      allow_hosts "${@:2}"
       export PGPASSWORD=${PGPASSWORD:-$POSTGRES_PASSWORD}
-      start_temporary_server "$@"
+      start_temporary_server "${@:2}"
       make_database
       shopt -s nullglob
       run_initdb_scripts /docker-entrypoint-initdb.d/*
