@@ -6,6 +6,10 @@
 node_pid() { pgrep -o -f -x "pg-rejoin-node $STATE"; }
 node_is_up() { node_pid >/dev/null; }
 
+# Where its programs write without being asked: empty folders of memory there, as far as they
+# can see. (They have to exist outside too, to be covered.)
+COVERED=(/run /var/lib/cni /var/lib/kubelet /var/log/containers)
+
 # inside COMMAND...: runs a command in all namespaces of the node.
 inside() { nsenter --target "$(node_pid)" --net --mount --pid -- "$@"; }
 
@@ -135,13 +139,11 @@ make_sandbox() {
 
   # What the kubelet wants of the kernel would be the whole machine's settings: it may see
   # its wishes fulfilled in files of ours.
-  mkdir "$STATE/sysctl"
+  mkdir -p "$STATE/sysctl" "${COVERED[@]}"
   # shellcheck disable=SC2016 # expands in the inner bash
   inside bash -euc '
     mount --make-rshared /
-    for folder in /run /var/log/containers /var/log/pods; do
-      [[ ! -d $folder ]] || mount -t tmpfs -o mode=755 tmpfs "$folder"
-    done
+    for folder in "${@:3}"; do mount -t tmpfs -o mode=755 tmpfs "$folder"; done
     while read -r name value; do
       echo "$value" >"$0/${name##*/}"
       mount --bind "$0/${name##*/}" "/proc/sys/$name"
@@ -158,7 +160,7 @@ vm/panic_on_oom 0
 kernel/panic 10
 kernel/panic_on_oops 1
 kernel/keys/root_maxkeys 1000000
-kernel/keys/root_maxbytes 25000000" "$NODE_IP"
+kernel/keys/root_maxbytes 25000000" "$NODE_IP" "${COVERED[@]}"
 }
 
 # Our own part of the control group tree, so that what is ours can be told and removed.
@@ -319,6 +321,7 @@ down() {
     while [[ -e /proc/$pid ]]; do sleep 0.05; done
   fi
   remove_cgroups
+  rmdir --ignore-fail-on-non-empty "${COVERED[@]:1}" 2>/dev/null || true
   [[ ! -d $STATE ]] || find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs -exec rm -rf {} +
 }
 
