@@ -1,8 +1,6 @@
 # shellcheck shell=bash disable=SC2016,SC2153 # expands in the inner shell; set by a sibling
 # Images: built by buildah into its own storage in the cache, from there into containerd's.
 
-BASE_IMAGE=docker.io/library/debian:bookworm-slim
-
 # can_overlay FOLDER: whether overlayfs works on FOLDER's file system (not when that is an
 # overlay itself, as inside many containers).
 can_overlay() {
@@ -48,10 +46,12 @@ EOF
 # image_id TAG: the id of an image in buildah's storage, nothing when it isn't there.
 image_id() { buildah images --quiet --no-trunc --filter "reference=$1" 2>/dev/null | head -n1; }
 
-# base_image: Debian as in the official slim image, made from Debian's packages.
+# base_image [SUITE]: docker.io/library/debian:SUITE-slim as the official one, made from
+# Debian's packages.
 base_image() {
   buildah_setup
-  local archive container
+  local suite=${1:-bookworm} archive container
+  local image=docker.io/library/debian:$suite-slim
   local options=(
     --variant=minbase
     # A frozen mirror's release files expire, and that is no matter here.
@@ -65,19 +65,19 @@ base_image() {
     --dpkgopt='path-include=/usr/share/locale/locale.alias'
     --customize-hook='rm -rf "$1"/etc/hostname "$1"/etc/resolv.conf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/* "$1"/var/log/*'
   )
-  archive=$CACHE/images/debian-bookworm-slim-$(hash_of "${options[@]}").tar
+  archive=$CACHE/images/debian-$suite-slim-$(hash_of "${options[@]}").tar
   if [[ ! -f $archive ]]; then
-    say "making $BASE_IMAGE"
-    TMPDIR=$CACHE/images mmdebstrap --quiet --mode=root "${options[@]}" bookworm "$archive.new.tar" >&2
+    say "making $image"
+    TMPDIR=$CACHE/images mmdebstrap --quiet --mode=root "${options[@]}" "$suite" "$archive.new.tar" >&2
     mv "$archive.new.tar" "$archive"
   fi
   # The label tells an image made with other options from this one.
-  [[ -z $(buildah images --quiet --filter "reference=$BASE_IMAGE" --filter "label=archive=${archive##*/}") ]] || return 0
-  say "importing $BASE_IMAGE"
+  [[ -z $(buildah images --quiet --filter "reference=$image" --filter "label=archive=${archive##*/}") ]] || return 0
+  say "importing $image"
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$archive" / >/dev/null
   buildah config --cmd bash --label "archive=${archive##*/}" "$container"
-  buildah commit --quiet --rm "$container" "$BASE_IMAGE" >/dev/null
+  buildah commit --quiet --rm "$container" "$image" >/dev/null
 }
 
 # The image that every pod's sandbox runs. Its tag names its content.
@@ -127,7 +127,23 @@ build_image() {
   if node_is_up; then load_image "$tag"; else say "the cluster is down: 'load-image $1' when it is up"; fi
 }
 
+# postgres_image [MAJOR]: each from the Debian release that has it, with the data directory
+# where the official image of that major has it.
 postgres_image() {
-  local major=${1:-15}
-  build_image "docker.io/library/postgres:$major" "$HERE/../images/postgres" --build-arg "PG_MAJOR=$major"
+  local major=${1:-15} suite home=/var/lib/postgresql volume data
+  case $major in
+    15) suite=bookworm ;;
+    17) suite=trixie ;;
+    18) suite=sid ;;
+    *) die "no Debian release has PostgreSQL $major: 15, 17 or 18" ;;
+  esac
+  if ((major < 18)); then
+    volume=$home/data data=$home/data
+  else
+    volume=$home data=$home/$major/docker
+  fi
+  base_image "$suite"
+  build_image "docker.io/library/postgres:$major" "$HERE/../images/postgres" \
+    --build-arg "SUITE=$suite" --build-arg "PG_MAJOR=$major" \
+    --build-arg "DATA=$data" --build-arg "DATA_VOLUME=$volume"
 }

@@ -7,7 +7,8 @@ node_pid() { pgrep -o -f -x "pg-rejoin-node $STATE"; }
 node_is_up() { node_pid >/dev/null; }
 
 # Where its programs write without being asked: empty folders of memory there, as far as they
-# can see. (They have to exist outside too, to be covered.)
+# can see. (They have to exist outside too, to be covered, and stay: removing one would uncover
+# it for a second cluster.)
 COVERED=(/run /var/lib/cni /var/lib/kubelet /var/log/containers)
 
 # inside COMMAND...: runs a command in all namespaces of the node.
@@ -321,7 +322,6 @@ down() {
     while [[ -e /proc/$pid ]]; do sleep 0.05; done
   fi
   remove_cgroups
-  rmdir --ignore-fail-on-non-empty "${COVERED[@]:1}" 2>/dev/null || true
   [[ ! -d $STATE ]] || find "$STATE" -mindepth 1 -maxdepth 1 ! -name logs -exec rm -rf {} +
 }
 

@@ -18,6 +18,16 @@ from_file() {
   unset "$file_variable"
 }
 
+# From 18 on the data lies elsewhere: a volume mounted where it used to be would stay empty.
+refuse_old_mount() {
+  local old=/var/lib/postgresql/data
+  ((PG_MAJOR >= 18)) && [[ $PGDATA != "$old"* ]] || return 0
+  if [[ -s $old/PG_VERSION ]] || grep -q " $old " /proc/self/mountinfo; then
+    echo >&2 "Error: in 18+, there must be no database and no mount in $old (unused mount/volume): mount /var/lib/postgresql"
+    exit 1
+  fi
+}
+
 make_directories() {
   local user
   user=$(id -u)
@@ -132,6 +142,7 @@ main() {
     if [[ -s $PGDATA/PG_VERSION ]]; then
       printf '\nPostgreSQL Database directory appears to contain a database; Skipping initialization\n\n'
     else
+      refuse_old_mount
       from_file POSTGRES_PASSWORD
       from_file POSTGRES_USER postgres
       from_file POSTGRES_DB "$POSTGRES_USER"
