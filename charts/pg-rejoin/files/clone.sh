@@ -34,7 +34,7 @@ rm -rf "$copy"
 pg_basebackup --no-password --dbname="$(cat "$clone_from")" --pgdata="$copy" \
   --wal-method=stream --checkpoint=fast --label=pg-rejoin-clone
 
-chmod "${PG_REJOIN_DATA_DIRECTORY_MODE:-0700}" "$copy"
+chmod 0700 "$copy"
 touch "$copy/standby.signal"
 # The last line wins over what the primary's own standby time may have left there.
 { echo; cat "$primary_conninfo"; } >>"$copy/postgresql.auto.conf"

@@ -184,8 +184,9 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
   value: /run/pg-rejoin
 - name: PG_REJOIN_TERMINATION_LOG
   value: /dev/termination-log
+# What the image's entrypoint sets at each start, too.
 - name: PG_REJOIN_DATA_DIRECTORY_MODE
-  value: {{ .Values.rejoin.dataDirectoryMode | quote }}
+  value: "0700"
 {{- end -}}
 
 {{/*

@@ -1,0 +1,302 @@
+"""Everything beside the pod: the authority record, RBAC, Services, claims, scripts."""
+import shutil
+
+import pytest
+import yaml
+
+from conftest import CHART, CI_VALUES, Rendered, helm_of
+
+NAME = "r-pg-rejoin"
+
+
+def test_the_objects_of_a_release_are_these_and_no_others(default):
+    assert sorted((o["kind"], o["metadata"]["name"]) for o in default.objects) == [
+        ("ConfigMap", f"{NAME}-authority"),
+        ("ConfigMap", f"{NAME}-clone"),
+        ("ConfigMap", f"{NAME}-initdb"),
+        ("PodDisruptionBudget", NAME),
+        ("Role", NAME),
+        ("RoleBinding", NAME),
+        ("Service", f"{NAME}-headless"),
+        ("Service", f"{NAME}-primary"),
+        ("Service", f"{NAME}-replicas"),
+        ("ServiceAccount", NAME),
+        ("StatefulSet", NAME),
+    ]
+
+
+def test_no_object_names_its_namespace_and_none_is_cluster_wide(default):
+    for o in default.objects:
+        assert "namespace" not in o["metadata"], o["kind"]
+        assert not o["kind"].startswith("Cluster")
+
+
+def test_no_secret_is_made(default):
+    assert not default.all("Secret")
+
+
+# ---- the authority record
+
+def test_the_record_is_made_without_data_and_kept(default):
+    record = default.one("ConfigMap", f"{NAME}-authority")
+    assert not {"data", "binaryData", "immutable"} & set(record)
+    assert record["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_the_record_never_changes_with_values(render):
+    record = render().one("ConfigMap", f"{NAME}-authority")
+    for values in CI_VALUES:
+        other = render("--values", str(values), minimal=False).one("ConfigMap", f"{NAME}-authority")
+        assert set(other) == set(record)
+        assert other["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+
+
+def test_no_template_looks_at_the_cluster():
+    for template in (CHART / "templates").iterdir():
+        assert "lookup " not in template.read_text(), f"{template.name} would render otherwise in a dry run"
+
+
+# ---- RBAC
+
+RECORD_RULE = {
+    "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [f"{NAME}-authority"],
+    "verbs": ["get", "update", "patch"],
+}
+PODS_RULE = {
+    "apiGroups": [""], "resources": ["pods"], "resourceNames": [f"{NAME}-{i}" for i in range(8)],
+    "verbs": ["get", "patch"],
+}
+LIST_RULE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
+SLICES_RULE = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
+EVENTS_RULE = {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"]}
+
+
+def test_rights_are_exactly_these(default):
+    assert default.one("Role")["rules"] == [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]
+
+
+@pytest.mark.parametrize("discovery, rules", [
+    ("record", [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]),
+    ("label", [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]),
+    ("service", [RECORD_RULE, PODS_RULE, LIST_RULE, SLICES_RULE, EVENTS_RULE]),
+])
+def test_endpoint_slices_only_where_they_are_the_evidence(render, discovery, rules):
+    assert render("--set", f"rejoin.discovery={discovery}").one("Role")["rules"] == rules
+
+
+def test_rights_name_the_pods_up_to_max_replicas(render):
+    rendered = render("--set", "maxReplicas=3,replicas=3")
+    assert rendered.one("Role")["rules"][1]["resourceNames"] == [f"{NAME}-0", f"{NAME}-1", f"{NAME}-2"]
+
+
+def test_rights_are_bound_to_the_account_of_the_pods(render):
+    for arguments in [(), ("--set", "serviceAccount.name=other")]:
+        rendered = render(*arguments)
+        binding = rendered.one("RoleBinding")
+        assert binding["roleRef"]["name"] == rendered.one("Role")["metadata"]["name"]
+        account = rendered.pod["spec"]["serviceAccountName"]
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": "ns"}]
+        assert rendered.one("ServiceAccount")["metadata"]["name"] == account
+
+
+def test_the_account_hands_out_no_token_by_itself(default):
+    assert default.one("ServiceAccount")["automountServiceAccountToken"] is False
+
+
+def test_account_and_rights_of_ones_own(render):
+    rendered = render("--set", "serviceAccount.create=false,serviceAccount.name=mine,rbac.create=false")
+    assert not rendered.all("ServiceAccount") + rendered.all("Role") + rendered.all("RoleBinding")
+    assert rendered.pod["spec"]["serviceAccountName"] == "mine"
+
+
+# ---- Services
+
+def selector(rendered, name):
+    return rendered.one("Service", f"{NAME}-{name}")["spec"]["selector"]
+
+
+def test_the_primary_service_follows_the_role_label(default):
+    assert selector(default, "primary") == {
+        "app.kubernetes.io/name": "pg-rejoin", "app.kubernetes.io/instance": "r", "pg-rejoin.io/role": "primary",
+    }
+    spec = default.one("Service", f"{NAME}-primary")["spec"]
+    assert "publishNotReadyAddresses" not in spec and "clusterIP" not in spec
+
+
+def test_the_replica_service_follows_the_role_label(default):
+    assert selector(default, "replicas")["pg-rejoin.io/role"] == "replica"
+
+
+def test_the_headless_service_names_every_member_ready_or_not(default):
+    spec = default.one("Service", f"{NAME}-headless")["spec"]
+    assert spec["clusterIP"] == "None" and spec["publishNotReadyAddresses"] is True
+    assert "pg-rejoin.io/role" not in spec["selector"]
+    assert default.one("StatefulSet")["spec"]["serviceName"] == f"{NAME}-headless"
+
+
+def test_no_role_is_remembered_in_the_pod_template(default):
+    assert "pg-rejoin.io/role" not in default.pod["metadata"]["labels"]
+    assert not [k for k in default.pod["metadata"]["annotations"] if k.startswith("pg-rejoin.io/")]
+
+
+def test_types_and_annotations_of_services(render):
+    rendered = render("--set", "service.primary.type=LoadBalancer,service.primary.annotations.a=b,"
+                      "service.replicas.enabled=false")
+    service = rendered.one("Service", f"{NAME}-primary")
+    assert service["spec"]["type"] == "LoadBalancer"
+    assert service["metadata"]["annotations"] == {"a": "b"}
+    assert len(rendered.all("Service")) == 2
+
+
+def test_services_reach_the_port_by_its_name(default):
+    for service in default.all("Service"):
+        assert service["spec"]["ports"] == [{"name": "postgresql", "port": 5432, "targetPort": "postgresql"}]
+
+
+# ---- StatefulSet and claims
+
+def test_pods_are_made_in_parallel(default):
+    assert default.one("StatefulSet")["spec"]["podManagementPolicy"] == "Parallel"
+
+
+def test_claims_are_retained(default):
+    spec = default.one("StatefulSet")["spec"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+
+
+def test_claims(render):
+    claim = render().one("StatefulSet")["spec"]["volumeClaimTemplates"][0]
+    assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "8Gi"}}}
+    rendered = render("--set", "persistence.storageClass=fast,persistence.size=1Ti,"
+                      "persistence.accessModes={ReadWriteOncePod}")
+    claim = rendered.one("StatefulSet")["spec"]["volumeClaimTemplates"][0]
+    assert claim["spec"] == {
+        "accessModes": ["ReadWriteOncePod"], "storageClassName": "fast",
+        "resources": {"requests": {"storage": "1Ti"}},
+    }
+    rendered = render("--set", "persistence.storageClass=-")
+    assert rendered.one("StatefulSet")["spec"]["volumeClaimTemplates"][0]["spec"]["storageClassName"] == ""
+
+
+def render_changed_chart(helm, tmp_path, *changes):
+    """The chart with other lines in its Chart.yaml."""
+    copy = tmp_path / "pg-rejoin"
+    shutil.copytree(CHART, copy)
+    text = (copy / "Chart.yaml").read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    (copy / "Chart.yaml").write_text(text)
+    result = helm.run("template", "r", copy, "--namespace", "ns", "--set", "auth.existingSecret=credentials")
+    assert result.returncode == 0, result.stderr
+    return Rendered([o for o in yaml.safe_load_all(result.stdout) if o])
+
+
+def test_immutable_fields_know_no_version(helm, tmp_path, default):
+    """What an upgrade must not change may not hold what an upgrade changes."""
+    after = render_changed_chart(
+        helm, tmp_path, ("\nversion: 0.1.0", "\nversion: 9.9.9"), ('appVersion: "0.1.0"', 'appVersion: "9.9.9"'))
+    assert after.one("StatefulSet")["metadata"]["labels"]["app.kubernetes.io/version"] == "9.9.9"
+    for field in ["selector", "serviceName", "podManagementPolicy", "volumeClaimTemplates"]:
+        assert after.one("StatefulSet")["spec"][field] == default.one("StatefulSet")["spec"][field], field
+
+
+def test_a_new_chart_version_alone_restarts_no_database(helm, tmp_path, default):
+    after = render_changed_chart(helm, tmp_path, ("\nversion: 0.1.0", "\nversion: 9.9.9"))
+    assert after.one("StatefulSet")["metadata"]["labels"]["helm.sh/chart"] == "pg-rejoin-9.9.9"
+    assert after.pod == default.pod
+
+
+def test_one_pod_at_a_time_may_be_drained(render):
+    rendered = render()
+    spec = rendered.one("PodDisruptionBudget")["spec"]
+    assert spec["maxUnavailable"] == 1
+    assert spec["selector"] == rendered.one("StatefulSet")["spec"]["selector"]
+    assert not render("--set", "podDisruptionBudget.enabled=false").all("PodDisruptionBudget")
+    assert render("--set", "podDisruptionBudget.maxUnavailable=50%").one("PodDisruptionBudget")["spec"][
+        "maxUnavailable"] == "50%"
+
+
+# ---- labels
+
+RECOMMENDED = {
+    "app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/component", "app.kubernetes.io/version",
+    "app.kubernetes.io/managed-by", "helm.sh/chart",
+}
+
+
+def test_recommended_labels_on_every_object(default):
+    for o in default.objects:
+        assert RECOMMENDED <= set(o["metadata"]["labels"]), o["metadata"]["name"]
+
+
+def test_every_label_and_annotation_is_a_string(render):
+    rendered = render("--values", str(CHART / "ci/everything-values.yaml"), minimal=False)
+    for o in [*rendered.objects, rendered.pod]:
+        for key, value in {**o["metadata"]["labels"], **o["metadata"].get("annotations", {})}.items():
+            assert isinstance(value, str), f"{key} is {value!r}"
+
+
+def test_common_labels_and_annotations_are_on_every_object(render):
+    rendered = render("--set-string", "commonLabels.team=1e3,commonAnnotations.note=yes")
+    for o in [*rendered.objects, rendered.pod]:
+        assert o["metadata"]["labels"]["team"] == "1e3"
+        assert o["metadata"]["annotations"]["note"] == "yes"
+    assert "team" not in rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+
+
+# ---- scripts
+
+def test_scripts_are_the_files_of_the_chart(default):
+    clone = default.one("ConfigMap", f"{NAME}-clone")["data"]["clone.sh"]
+    roles = default.one("ConfigMap", f"{NAME}-initdb")["data"]["00-create-roles.sh"]
+    assert clone.strip() == (CHART / "files/clone.sh").read_text().strip()
+    assert roles.strip() == (CHART / "files/create-roles.sh").read_text().strip()
+
+
+def test_scripts_are_mounted_where_they_are_run(default):
+    assert default.containers["clone"]["command"] == ["/bin/sh", "/etc/pg-rejoin/clone/clone.sh"]
+    assert default.volumes[default.mounts("clone")["/etc/pg-rejoin/clone"]["name"]]["configMap"] == {
+        "name": f"{NAME}-clone"}
+    assert default.volumes[default.mounts("postgres")["/docker-entrypoint-initdb.d"]["name"]]["configMap"] == {
+        "name": f"{NAME}-initdb", "defaultMode": 0o555}
+
+
+def test_lines_for_pg_hba(render, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text("postgresql:\n  initdb:\n    pgHba:\n      - 'hostssl all \"app $x\" all cert'\n")
+    script = render("--values", str(values)).one("ConfigMap", f"{NAME}-initdb")["data"]["01-pg-hba.sh"]
+    # Quoted here document: the shell leaves the line as it is.
+    assert "<<'LINES'\nhostssl all \"app $x\" all cert\nLINES\n" in script
+
+
+def test_scripts_of_ones_own(render, tmp_path):
+    values = tmp_path / "values.yaml"
+    values.write_text("postgresql:\n  initdb:\n    scripts:\n      10-app.sql: |\n        CREATE DATABASE app;\n")
+    data = render("--values", str(values)).one("ConfigMap", f"{NAME}-initdb")["data"]
+    assert sorted(data) == ["00-create-roles.sh", "10-app.sql"]
+    assert data["10-app.sql"] == "CREATE DATABASE app;\n"
+
+
+# ---- notes
+
+def notes(*arguments):
+    # Helm 4 only: 3 asks for a cluster before it prints them. (It renders them in every other test.)
+    result = helm_of(4).run("install", "r", CHART, "--namespace", "ns", "--dry-run=client",
+                            "--set", "auth.existingSecret=credentials", *arguments)
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split("NOTES:")[1]
+
+
+def test_notes_show_the_outcome_and_the_promotion():
+    text = notes()
+    assert r".metadata.annotations.pg-rejoin\.io/outcome" in text
+    assert "kubectl -n ns exec r-pg-rejoin-1 -c rejoin -- pg-rejoin promote" in text
+    assert "r-pg-rejoin-primary.ns.svc:5432" in text
+    assert "does not decide failovers" in text
+
+
+def test_notes_warn_of_what_is_insecure():
+    assert "WARNING: tls.enabled is false" in notes()
+    assert "WARNING: tls.enabled" not in notes("--set", "tls.enabled=true,tls.existingSecret=t")
+    assert "no standby" in notes("--set", "replicas=1")
