@@ -132,7 +132,10 @@ bool IsPostgresOwned(std::string_view path) {
 
 FileClass ClassifyPath(std::string_view path) {
   if (path == "global/pg_control") return FileClass::kControlFile;
-  if (TopDirectory(path) == kOwnDirectory) return FileClass::kOwn;
+  if (TopDirectory(path) == kOwnDirectory || path == kOwnWalDirectory ||
+      IsBelow(path, kOwnWalDirectory)) {
+    return FileClass::kOwn;
+  }
   if (IsConfiguration(path)) return FileClass::kConfiguration;
   if (Contains(kNeverFetchedNames, BaseName(path))) return FileClass::kNeverFetched;
   if (IsEmptied(path)) return FileClass::kEmptied;

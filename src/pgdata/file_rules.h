@@ -12,6 +12,8 @@
 
 namespace pgrejoin {
 
+enum class FileType : uint8_t { kRegular, kDirectory, kSymlink };
+
 enum class FileClass {
   kControlFile,       // global/pg_control: fenced first, published last
   kRelation,          // main fork of a permanent or unlogged relation: copied block by block
@@ -31,6 +33,8 @@ FileClass ClassifyPath(std::string_view path);
 
 // Directory at the top of PGDATA in which the journal and set-aside files of a rewind live.
 inline constexpr std::string_view kOwnDirectory = "pg_rejoin";
+// The same for WAL, which is moved by rename and pg_wal may be another file system.
+inline constexpr std::string_view kOwnWalDirectory = "pg_wal/pg_rejoin";
 
 // A main fork's segment file: "base/5/16384.1" is segment 1 of 1663/5/16384.
 struct RelationSegment {

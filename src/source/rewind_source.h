@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "pgdata/file_rules.h"
 #include "pgdata/timeline_history.h"
 #include "pgdata/types.h"
 
@@ -32,8 +33,6 @@ struct SourceIdentity {
   std::string incarnation;        // changes when the postmaster restarts
   std::string address;            // "10.0.0.7:5432", "local socket"
 };
-
-enum class FileType : uint8_t { kRegular, kDirectory, kSymlink };
 
 struct SourceFile {
   std::string path;  // relative to the data directory, validated: no "..", not absolute

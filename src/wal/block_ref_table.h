@@ -27,6 +27,8 @@ class BlockBitmap {
 class BlockRefTable {
  public:
   explicit BlockRefTable(uint32_t blocks_per_segment) : blocks_per_segment_(blocks_per_segment) {}
+  BlockRefTable(BlockRefTable&&) = default;
+  BlockRefTable& operator=(BlockRefTable&&) = default;
 
   void Add(const RelFileLocator& locator, BlockNumber block);
   // nullptr: no block of this segment file is touched.

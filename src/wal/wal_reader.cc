@@ -170,10 +170,10 @@ std::variant<const WalRecord*, EndOfWal> WalReader::Next() {
     Lsn next = start + AlignUp8(total_bytes);
     if (offset + total_bytes <= kPageBytes) {
       bytes = page.subspan(offset, total_bytes);
-      if (!HeaderIsPlausible(bytes, start)) return End(page_problem_);
+      if (!HeaderIsPlausible(bytes, start)) return End(page_problem_, total_bytes);
     } else {
       const Assembly assembly = AssembleRecord(start, total_bytes, &next);
-      if (assembly == Assembly::kBroken) return End(page_problem_);
+      if (assembly == Assembly::kBroken) return End(page_problem_, total_bytes);
       if (assembly == Assembly::kOverwritten) {
         start = next;
         last_record_ = {};
@@ -185,7 +185,7 @@ std::variant<const WalRecord*, EndOfWal> WalReader::Next() {
     crc.Update(bytes.subspan(kWalRecordHeaderBytes));
     crc.Update(bytes.first(20));
     if (crc.Finish() != LoadLe32(bytes, 20)) {
-      return End(fmt::format("incorrect checksum in record at {}", start.ToString()));
+      return End(fmt::format("incorrect checksum in record at {}", start.ToString()), total_bytes);
     }
     record_.start = start;
     DecodeWalRecord(bytes, *layout_.version, &record_);

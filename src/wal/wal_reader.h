@@ -29,6 +29,8 @@ struct WalLayout {
 struct EndOfWal {
   Lsn lsn;             // end of the last record
   std::string reason;  // why there is no record: "invalid record length", "no such segment", ...
+  // How long the record that is not whole says it is; 0 when there is not even a length.
+  uint32_t record_bytes = 0;
 };
 
 class WalReader {
@@ -53,7 +55,9 @@ class WalReader {
   enum class Assembly { kWhole, kBroken, kOverwritten };
   Assembly AssembleRecord(Lsn start, uint32_t total_bytes, Lsn* next);
   bool HeaderIsPlausible(Bytes header, Lsn start);
-  EndOfWal End(std::string reason) const { return {next_, std::move(reason)}; }
+  EndOfWal End(std::string reason, uint32_t record_bytes = 0) const {
+    return {next_, std::move(reason), record_bytes};
+  }
 
   WalFiles& files_;
   WalLayout layout_;

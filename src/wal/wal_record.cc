@@ -138,6 +138,7 @@ void DecodeWalRecord(Bytes record, const PgVersion& version, WalRecord* out) {
   out->prev = {LoadLe64(record, 8)};
   out->info = LoadU8(record, 16);
   out->rmgr = LoadU8(record, 17);
+  out->crc = LoadLe32(record, 20);
   out->blocks.clear();
   const bool known =
       out->rmgr <= kRmgrLastBuiltin || (version.custom_rmgrs && out->rmgr >= kRmgrFirstCustom);

@@ -36,6 +36,7 @@ struct WalRecord {
   Lsn start;
   Lsn end;   // where the next record begins, before any page header there
   Lsn prev;  // start of the record before
+  uint32_t crc = 0;
   TransactionId xid = 0;
   uint8_t rmgr = 0;
   uint8_t info = 0;  // all bits; the high nibble belongs to the resource manager

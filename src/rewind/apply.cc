@@ -1,0 +1,237 @@
+#include "rewind/apply.h"
+
+#include <algorithm>
+#include <set>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "rewind/journal.h"
+#include "rewind/recovery_conf.h"
+#include "source/source_control.h"
+
+namespace pgrejoin {
+namespace {
+constexpr uint64_t kBlockBytes = 8192;
+constexpr uint32_t kAddBytesMax = 1 << 30;
+}  // namespace
+
+ControlFile ReadControlOf(RewindSource& source) {
+  return ReadSourceControl([&] { return source.ReadFile(kControlFilePath, kControlFileBytes); });
+}
+
+RewindRun::RewindRun(TargetDirectory& target, RewindSource& source, const RewindOptions& options,
+                     const RewindFacts& facts, SourceIdentity identity, ProgressReporter& progress,
+                     bool resumed)
+    : target_(target),
+      source_(source),
+      options_(options),
+      facts_(facts),
+      identity_(std::move(identity)),
+      progress_(progress),
+      resumed_(resumed),
+      wal_(source, target, facts, identity_.history),
+      staged_to_(facts.fork.lsn) {}
+
+void RewindRun::Prepare(const DatabaseCopies& before_fork) {
+  before_fork_ = before_fork;
+  progress_.Phase("listing files");
+  PlanInput input;
+  input.facts = &facts_;
+  input.extra_files = options_.extra_files;
+  target_.ListFiles([&](TargetFile file) { input.target_files.push_back(std::move(file)); });
+  std::set<std::string> wal_names;
+  source_.ListFiles([&](SourceFile file) {
+    if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
+    input.source_files.push_back(std::move(file));
+  });
+  if (!resumed_) wal_.CheckAvailable(wal_names, identity_.flush_lsn);
+  StageWal(identity_.flush_lsn);
+  input.created_on_source = ScanWal(identity_.flush_lsn).created;
+  plan_ = MakePlan(input);
+  CheckSpace();
+  KillPoint("planned");
+}
+
+Lsn RewindRun::Carry() {
+  target_.ReplaceFile(kControlFilePath, facts_.target_control.Fenced().raw());
+  KillPoint("fenced");
+  ApplyFiles();
+  KillPoint("copied");
+  // After the last byte: every page that was copied has a position below this.
+  const Lsn flush = IdentifyAgain().flush_lsn;
+  StageWal(flush);
+  const Lsn end = ScanWal(flush).end;
+  KillPoint("wal-staged");
+  InstallWal(end);
+  Sync();
+  Publish(end);
+  return end;
+}
+
+void RewindRun::StageWal(Lsn flush) {
+  progress_.Phase("fetching WAL");
+  if (flush > staged_to_) {
+    progress_.Expect(flush - staged_to_);
+    staged_to_ = flush;
+  }
+  wal_.Stage(flush, {options_.connections, options_.stop,
+                     [this](uint64_t bytes) { progress_.Done(bytes); }});
+}
+
+SourceScan RewindRun::ScanWal(Lsn flush) {
+  progress_.Phase("reading WAL");
+  DatabaseCopies copies = before_fork_;
+  SourceScan scan = wal_.Scan(flush, &copies);
+  if (!scan.complete || scan.end <= facts_.fork.lsn) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source's WAL from the fork at {} can be read to {} only, not to its "
+                            "flush position {}",
+                            facts_.fork.lsn.ToString(), scan.end.ToString(), flush.ToString()));
+  }
+  copies.CheckTemplatesUntouched();
+  return scan;
+}
+
+void RewindRun::CheckSpace() const {
+  const uint64_t free = target_.FreeBytes();
+  if (plan_.bytes_to_grow <= free) return;
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("the target needs {} MB more disk space and has {} MB",
+                          plan_.bytes_to_grow >> 20, free >> 20),
+              "Enlarge the volume or remove what is not the database's.");
+}
+
+void RewindRun::ApplyFiles() {
+  progress_.Phase("copying");
+  progress_.Expect(plan_.bytes_to_copy);
+  Copier copier(source_, target_, options_.connections, options_.stop,
+                [this](uint64_t bytes) { progress_.Done(bytes); });
+  for (const PlanEntry& entry : plan_.entries) {
+    if (entry.action == FileAction::kCreateDirectory) {
+      target_.CreateDirectory(entry.path);
+    } else if (entry.action == FileAction::kCopyWhole) {
+      CopyWhole(entry, &copier);
+    } else if (entry.action == FileAction::kCopyBlocks) {
+      CopyBlocks(entry, &copier);
+    }
+  }
+  const CopyShortfall shortfall = copier.Finish();
+  for (const PlanEntry& entry : plan_.entries) {
+    if (entry.action == FileAction::kRemove) target_.Remove(entry.path, entry.type);
+  }
+  ApplyShortfall(shortfall);
+}
+
+void RewindRun::CopyWhole(const PlanEntry& entry, Copier* copier) {
+  target_.OpenWriter(entry.path, /*truncate=*/true);
+  uint64_t offset = 0;
+  for (; offset + Copier::kRangeBytesMax <= entry.source_size; offset += Copier::kRangeBytesMax) {
+    copier->Add({entry.path, entry.path, offset, Copier::kRangeBytesMax});
+  }
+  // A small file may have been replaced by a larger one since it was listed; what relations grow by
+  // is in the WAL.
+  const bool relation = ParseRelationForkPath(entry.path).has_value();
+  const uint64_t rest = relation ? entry.source_size - offset : Copier::kRangeBytesMax;
+  if (rest > 0) copier->Add({entry.path, entry.path, offset, static_cast<uint32_t>(rest)});
+}
+
+void RewindRun::CopyBlocks(const PlanEntry& entry, Copier* copier) {
+  if (entry.target_size != entry.source_size) target_.SetLength(entry.path, entry.source_size);
+  for (const BlockRun& run : entry.runs) {
+    uint64_t offset = uint64_t{run.first} * kBlockBytes;
+    uint64_t left = uint64_t{run.count} * kBlockBytes;
+    while (left > 0) {
+      const auto length = static_cast<uint32_t>(std::min<uint64_t>(left, kAddBytesMax));
+      copier->Add({entry.path, entry.path, offset, length});
+      offset += length;
+      left -= length;
+    }
+  }
+}
+
+// The source dropped or truncated these while they were copied. Its WAL says so too, but until that
+// is replayed nothing of the target's other life may be visible.
+void RewindRun::ApplyShortfall(const CopyShortfall& shortfall) {
+  for (const PlanEntry& entry : plan_.entries) {
+    if (shortfall.vanished.contains(entry.path)) {
+      target_.Remove(entry.path, FileType::kRegular);
+    } else if (entry.action == FileAction::kCopyBlocks) {
+      const auto found = shortfall.shortened_to.find(entry.path);
+      if (found == shortfall.shortened_to.end()) continue;
+      target_.SetLength(entry.path, found->second / kBlockBytes * kBlockBytes);
+    }
+  }
+}
+
+SourceIdentity RewindRun::IdentifyAgain() {
+  SourceIdentity now = source_.Identify();
+  if (now.in_recovery || now.incarnation != identity_.incarnation ||
+      now.system_identifier != identity_.system_identifier || now.history != identity_.history) {
+    throw Error(ErrorKind::kSourceChanged,
+                "the source restarted or changed its role while it was copied",
+                "Run again: the rewind is resumed.");
+  }
+  return now;
+}
+
+void RewindRun::InstallWal(Lsn end) {
+  progress_.Phase("installing WAL");
+  wal_.SetDivergedAside();
+  wal_.Install(end);
+  target_.SyncPath("pg_wal", FileType::kDirectory);
+  KillPoint("wal-installed");
+}
+
+void RewindRun::Sync() {
+  progress_.Phase("making data durable");
+  if (options_.sync) {
+    // After a crash, or in a second attempt, files that this run does not touch may not be durable.
+    if (options_.sync_with_syncfs || resumed_ || !facts_.target_control.clean_shutdown()) {
+      target_.SyncAll();
+    } else {
+      SyncTouched();
+    }
+  }
+  KillPoint("data-durable");
+}
+
+void RewindRun::SyncTouched() {
+  std::set<std::string> directories = {".", "pg_wal", "pg_wal/archive_status"};
+  for (const PlanEntry& entry : plan_.entries) {
+    if (entry.action == FileAction::kKeep) continue;
+    if (entry.action != FileAction::kRemove) target_.SyncPath(entry.path, entry.type);
+    const size_t slash = entry.path.rfind('/');
+    if (slash != std::string::npos) directories.insert(entry.path.substr(0, slash));
+  }
+  target_.ListFiles([&](const TargetFile& file) {
+    const bool wal = file.path.starts_with("pg_wal/") && file.type == FileType::kRegular;
+    if (wal) target_.SyncPath(file.path, file.type);
+  });
+  for (const std::string& directory : directories) {
+    target_.SyncPath(directory, FileType::kDirectory);
+  }
+}
+
+// Each step is durable before the next begins: label, settings, control file.
+void RewindRun::Publish(Lsn end) {
+  progress_.Phase("finishing");
+  const std::string label = facts_.label.ToString(facts_.target_control.wal_segment_size());
+  target_.ReplaceFile(kBackupLabelPath, AsBytes(label));
+  KillPoint("label-written");
+  WriteRecoveryConf(target_, options_.primary_conninfo, options_.create_standby_signal);
+  KillPoint("conf-written");
+  IdentifyAgain();
+  if (options_.confirm_source) options_.confirm_source();
+  const ControlFile control =
+      ReadControlOf(source_).AsStandby(end, identity_.history.timeline());
+  WritePublished(target_, control);
+  KillPoint("published-noted");
+  target_.ReplaceFile(kControlFilePath, control.raw());
+  KillPoint("published");
+  RemoveJournal(target_);
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,65 @@
+// One rewind from the plan to the published control file. The facts came from the target (a first
+// run) or from the journal (a resumed one); everything here is idempotent, so a resumed run does the
+// same as the first.
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "rewind/copier.h"
+#include "rewind/facts.h"
+#include "rewind/plan.h"
+#include "rewind/progress.h"
+#include "rewind/rewind.h"
+#include "rewind/source_wal.h"
+#include "rewind/wal_scan.h"
+
+namespace pgrejoin {
+
+class RewindRun {
+ public:
+  // All references must outlive this object. resumed: facts are a journal's.
+  RewindRun(TargetDirectory& target, RewindSource& source, const RewindOptions& options,
+            const RewindFacts& facts, SourceIdentity identity, ProgressReporter& progress,
+            bool resumed);
+
+  // Fetches the source's WAL so far and decides what happens to each file. Changes nothing that
+  // PostgreSQL looks at. before_fork: databases copied by file in the target's WAL up to the fork.
+  void Prepare(const DatabaseCopies& before_fork);
+  const RewindPlan& plan() const { return plan_; }
+
+  // Fences, copies, publishes. The journal must be durable. Returns the position at which the result
+  // becomes consistent.
+  Lsn Carry();
+
+ private:
+  void StageWal(Lsn flush);
+  SourceScan ScanWal(Lsn flush);
+  void CheckSpace() const;
+  void ApplyFiles();
+  void CopyWhole(const PlanEntry& entry, Copier* copier);
+  void CopyBlocks(const PlanEntry& entry, Copier* copier);
+  void ApplyShortfall(const CopyShortfall& shortfall);
+  SourceIdentity IdentifyAgain();
+  void InstallWal(Lsn end);
+  void Sync();
+  void SyncTouched();
+  void Publish(Lsn end);
+
+  TargetDirectory& target_;
+  RewindSource& source_;
+  const RewindOptions& options_;
+  const RewindFacts& facts_;
+  SourceIdentity identity_;
+  ProgressReporter& progress_;
+  bool resumed_;
+  SourceWal wal_;
+  RewindPlan plan_;
+  DatabaseCopies before_fork_;
+  Lsn staged_to_;
+};
+
+// Reads the source's control file through source.
+ControlFile ReadControlOf(RewindSource& source);
+
+}  // namespace pgrejoin

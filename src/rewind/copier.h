@@ -1,0 +1,84 @@
+// Fetches ranges of files on several connections and writes them to the target.
+//
+// The owner adds ranges from one thread; workers take batches from a bounded queue, so memory stays
+// bounded whatever the amount. The first error of a worker stops the others and is thrown from Add()
+// or Finish().
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "source/rewind_source.h"
+#include "target/target_directory.h"
+
+namespace pgrejoin {
+
+struct CopyRange {
+  std::string source_path;
+  std::string target_path;
+  uint64_t offset = 0;  // the same on both sides
+  uint32_t length = 0;
+};
+
+// What the source no longer had when it was asked.
+struct CopyShortfall {
+  std::set<std::string> vanished;                // target paths
+  std::map<std::string, uint64_t> shortened_to;  // target path -> bytes there are
+};
+
+class Copier {
+ public:
+  static constexpr uint32_t kRangeBytesMax = 1 << 20;
+
+  // on_bytes is called from the workers with the number of bytes just written.
+  Copier(RewindSource& source, TargetDirectory& target, int connections, std::stop_token stop,
+         std::function<void(uint64_t)> on_bytes);
+  ~Copier();
+
+  // Splits what is longer than kRangeBytesMax. Waits while the queue is full.
+  void Add(const CopyRange& range);
+  // Waits until all is written. Call once.
+  CopyShortfall Finish();
+
+ private:
+  using Batch = std::vector<CopyRange>;
+
+  void AddPiece(CopyRange piece);
+  void Enqueue(Batch batch);
+  bool TakeBatch(Batch* batch);
+  void Work();
+  void FetchBatch(SourceReader& reader, const Batch& batch);
+  void NoteShort(const CopyRange& range, uint64_t bytes, bool missing);
+  void RethrowFailure();
+
+  RewindSource& source_;
+  TargetDirectory& target_;
+  size_t connections_;
+  std::stop_token stop_;
+  std::function<void(uint64_t)> on_bytes_;
+
+  Batch pending_;
+  uint64_t pending_bytes_ = 0;
+
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  std::deque<Batch> queue_;          // guarded by mutex_
+  bool closed_ = false;              // guarded by mutex_
+  std::exception_ptr failure_;       // guarded by mutex_
+  CopyShortfall shortfall_;          // guarded by mutex_
+  std::mutex source_mutex_;          // OpenReader() belongs to one thread at a time
+  std::vector<std::jthread> workers_;
+};
+
+}  // namespace pgrejoin

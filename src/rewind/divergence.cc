@@ -1,0 +1,52 @@
+#include "rewind/divergence.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "rewind/source_wal.h"
+
+namespace pgrejoin {
+
+Divergence FindDivergence(const LocalState& local, const SourceIdentity& source) {
+  const auto fork = FindForkPoint(local.history, source.history);
+  if (!fork) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("could not find common ancestor of the source and target cluster's "
+                            "timelines (target {}, source {})",
+                            local.history.ToString(), source.history.ToString()));
+  }
+  Divergence divergence{*fork, false};
+  if (fork->lsn.valid()) {
+    divergence.diverged = local.tail.end > fork->lsn;
+  } else if (local.tail.end > source.flush_lsn) {
+    // The same line, and the target has more of it than the source: which of the two is the
+    // truth is not for us to say.
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the target's WAL ends at {}, past the source's {} on the same timeline "
+                            "{}",
+                            local.tail.end.ToString(), source.flush_lsn.ToString(), fork->tli),
+                "Is the source really the primary? A promoted server is on a timeline of its own.");
+  }
+  return divergence;
+}
+
+bool CheckCommonRecord(RewindSource& source, const TimelineHistory& source_history,
+                       const WalLayout& layout, const WalRecord& record) {
+  RemoteWalFiles files(source, source_history, layout.segment_size);
+  WalReader reader(files, layout);
+  reader.Seek(record.start);
+  const auto theirs = reader.Next();
+  if (const auto* found = std::get_if<const WalRecord*>(&theirs);
+      found != nullptr && (*found)->crc == record.crc && (*found)->prev == record.prev) {
+    return true;
+  }
+  std::byte probe{};
+  const uint64_t segment = record.start.value / layout.segment_size;
+  if (files.Read(segment, 0, {&probe, 1}) == 0) return false;
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("timeline {} is not the same on both sides: the record at {} differs",
+                          source_history.TimelineAt(record.start), record.start.ToString()),
+              "Two servers became the same timeline independently. Clone the target anew.");
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,293 @@
+#include "rewind/journal.h"
+
+#include <nlohmann/json.hpp>
+#include <spdlog/fmt/fmt.h>
+
+#include "base/crc32c.h"
+#include "base/error.h"
+#include "base/kill_point.h"
+
+namespace pgrejoin {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr int kFormat = 1;
+constexpr size_t kJournalBytesMax = size_t{4} << 30;
+const std::string kDirectory(kOwnDirectory);
+const std::string kJournalPath = kDirectory + "/journal";
+const std::string kJournalTemporary = kDirectory + "/journal.tmp";
+const std::string kPublishedPath = kDirectory + "/published";
+
+[[noreturn]] void Damaged(const std::string& what) {
+  throw Error(ErrorKind::kTargetFailed, "the rewind journal is damaged: " + what,
+              "The directory cannot be finished. Clone the target anew.");
+}
+
+// Writes lines through one buffer and sums them up.
+class LineWriter {
+ public:
+  explicit LineWriter(TargetWriter writer) : writer_(std::move(writer)) {}
+
+  void Line(const Json& json) {
+    const std::string text =
+        json.dump(-1, ' ', /*ensure_ascii=*/true, Json::error_handler_t::strict) + "\n";
+    crc_.Update(AsBytes(text));
+    ++lines_;
+    Append(text);
+  }
+  void Finish() {
+    Append(Json{{"lines", lines_}, {"crc32c", crc_.Finish()}}.dump() + "\n");
+    Flush();
+    writer_.Sync();
+  }
+
+ private:
+  void Append(const std::string& text) {
+    buffer_ += text;
+    if (buffer_.size() >= 1 << 20) Flush();
+  }
+  void Flush() {
+    writer_.WriteAt(offset_, AsBytes(buffer_));
+    offset_ += buffer_.size();
+    buffer_.clear();
+  }
+
+  TargetWriter writer_;
+  std::string buffer_;
+  uint64_t offset_ = 0;
+  uint64_t lines_ = 0;
+  Crc32c crc_;
+};
+
+// File names are bytes, JSON is UTF-8: names that are no UTF-8 are kept in hexadecimal.
+Json PathJson(const std::string& path) {
+  for (const char c : path) {
+    if (static_cast<unsigned char>(c) >= 0x80) return Json{{"hex", ToHex(AsBytes(path))}};
+  }
+  return path;
+}
+
+std::string PathFromJson(const Json& json) {
+  std::string path;
+  if (json.is_string()) {
+    path = json.get<std::string>();
+  } else if (!FromHex(json.at("hex").get<std::string>(), &path)) {
+    Damaged("file name");
+  }
+  if (const std::string problem = PathProblem(path); !problem.empty()) Damaged(problem);
+  return path;
+}
+
+Json LocatorJson(const RelFileLocator& locator) {
+  return Json::array({locator.tablespace, locator.database, locator.number});
+}
+
+RelFileLocator LocatorFromJson(const Json& json) {
+  return {json.at(0).get<Oid>(), json.at(1).get<Oid>(), json.at(2).get<Oid>()};
+}
+
+Json HeadJson(const RewindFacts& facts) {
+  return {{"format", kFormat},
+          {"program", "pg-rejoin " PG_REJOIN_VERSION},
+          {"system_identifier", facts.target_control.system_identifier()},
+          {"control", ToHex(facts.target_control.raw())},
+          {"target_history", facts.target_history.ToString()},
+          {"source_history", facts.source_history.ToString()},
+          {"fork_timeline", facts.fork.tli},
+          {"fork_lsn", facts.fork.lsn.ToString()},
+          {"target_end", facts.target_end.ToString()},
+          {"start_lsn", facts.label.start.ToString()},
+          {"start_timeline", facts.label.timeline},
+          {"checkpoint_lsn", facts.label.checkpoint.ToString()},
+          {"discarded_transactions", facts.discarded_transactions},
+          {"discarded_bytes", facts.discarded_bytes}};
+}
+
+Lsn LsnFromJson(const Json& json) {
+  const auto lsn = Lsn::Parse(json.get<std::string>());
+  if (!lsn) Damaged("LSN");
+  return *lsn;
+}
+
+TimelineHistory HistoryFromJson(const Json& json) {
+  auto history = TimelineHistory::FromString(json.get<std::string>());
+  if (!history) Damaged("timeline history");
+  return *std::move(history);
+}
+
+RewindFacts FactsFromHead(const Json& head) {
+  if (const int format = head.at("format").get<int>(); format != kFormat) {
+    throw Error(ErrorKind::kTargetFailed,
+                fmt::format("the rewind journal has format {}, this program writes {}", format,
+                            kFormat),
+                "Finish the rewind with the version of pg-rejoin that began it.");
+  }
+  std::string control;
+  if (!FromHex(head.at("control").get<std::string>(), &control)) Damaged("control file");
+  RewindFacts facts(ControlFile::Parse(AsBytes(control), "journal's"));
+  facts.target_history = HistoryFromJson(head.at("target_history"));
+  facts.source_history = HistoryFromJson(head.at("source_history"));
+  facts.fork = {head.at("fork_timeline").get<TimelineId>(), LsnFromJson(head.at("fork_lsn"))};
+  facts.target_end = LsnFromJson(head.at("target_end"));
+  facts.label.start = LsnFromJson(head.at("start_lsn"));
+  facts.label.timeline = head.at("start_timeline").get<TimelineId>();
+  facts.label.checkpoint = LsnFromJson(head.at("checkpoint_lsn"));
+  facts.label.ours = true;
+  facts.discarded_transactions = head.at("discarded_transactions").get<uint64_t>();
+  facts.discarded_bytes = head.at("discarded_bytes").get<uint64_t>();
+  return facts;
+}
+
+void WriteBlocks(const RewindFacts& facts, LineWriter* out) {
+  for (const auto& [segment, bitmap] : facts.blocks.segments()) {
+    Json runs = Json::array();
+    bitmap.ForEachRun([&](BlockNumber first, BlockNumber count) {
+      runs.push_back(Json::array({first, count}));
+    });
+    out->Line({{"blocks", LocatorJson(segment.locator)},
+               {"segment", segment.segment},
+               {"runs", std::move(runs)}});
+  }
+}
+
+void ReadBlocks(const Json& line, RewindFacts* facts) {
+  const RelFileLocator locator = LocatorFromJson(line.at("blocks"));
+  const uint64_t base = line.at("segment").get<uint64_t>() * facts->blocks.blocks_per_segment();
+  for (const Json& run : line.at("runs")) {
+    const auto first = run.at(0).get<uint64_t>();
+    const auto count = run.at(1).get<uint64_t>();
+    for (uint64_t block = base + first; block < base + first + count; ++block) {
+      facts->blocks.Add(locator, static_cast<BlockNumber>(block));
+    }
+  }
+}
+
+void ReadFileLine(const Json& line, RewindFacts* facts) {
+  TargetFile file;
+  file.path = PathFromJson(line.at("file"));
+  const std::string type = line.at("type").get<std::string>();
+  if (type == "d") {
+    file.type = FileType::kDirectory;
+  } else if (type == "l") {
+    file.type = FileType::kSymlink;
+    if (!FromHex(line.at("link").get<std::string>(), &file.link_target)) Damaged("link");
+  } else {
+    file.size = line.at("size").get<uint64_t>();
+  }
+  facts->target_files.push_back(std::move(file));
+}
+
+Json FileJson(const TargetFile& file) {
+  Json line{{"file", PathJson(file.path)}};
+  switch (file.type) {
+    case FileType::kDirectory:
+      line["type"] = "d";
+      break;
+    case FileType::kSymlink:
+      line["type"] = "l";
+      line["link"] = ToHex(AsBytes(file.link_target));
+      break;
+    case FileType::kRegular:
+      line["type"] = "f";
+      line["size"] = file.size;
+      break;
+  }
+  return line;
+}
+
+void ReadLine(const Json& line, RewindFacts* facts) {
+  if (line.contains("blocks")) {
+    ReadBlocks(line, facts);
+  } else if (line.contains("file")) {
+    ReadFileLine(line, facts);
+  } else if (line.contains("created")) {
+    facts->created.insert(LocatorFromJson(line.at("created")));
+  } else if (line.contains("truncated")) {
+    facts->truncated[LocatorFromJson(line.at("truncated"))] = line.at("to").get<BlockNumber>();
+  }
+}
+
+Json ParseLine(std::string_view text) {
+  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) Damaged("line is no JSON object");
+  return json;
+}
+
+// The content without its last line, once that line's count and CRC agree.
+std::string_view CheckedLines(std::string_view content) {
+  if (!content.ends_with('\n')) Damaged("cut off");
+  content.remove_suffix(1);
+  const size_t last = content.rfind('\n');
+  if (last == std::string_view::npos) Damaged("cut off");
+  const std::string_view lines = content.substr(0, last + 1);
+  const Json foot = ParseLine(content.substr(last + 1));
+  if (foot.at("crc32c").get<uint32_t>() != ComputeCrc32c(AsBytes(lines))) Damaged("wrong checksum");
+  return lines;
+}
+
+}  // namespace
+
+void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const RewindPlan& plan) {
+  target.CreateDirectory(kDirectory);
+  LineWriter out(target.OpenWriter(kJournalTemporary, /*truncate=*/true));
+  out.Line(HeadJson(facts));
+  for (const RelFileLocator& locator : facts.created) out.Line({{"created", LocatorJson(locator)}});
+  for (const auto& [locator, blocks] : facts.truncated) {
+    out.Line({{"truncated", LocatorJson(locator)}, {"to", blocks}});
+  }
+  WriteBlocks(facts, &out);
+  for (const TargetFile& file : facts.target_files) out.Line(FileJson(file));
+  for (const PlanEntry& entry : plan.entries) {
+    out.Line({{"plan", PathJson(entry.path)},
+              {"action", FileActionName(entry.action)},
+              {"reason", entry.reason},
+              {"bytes", entry.bytes_to_copy}});
+  }
+  out.Finish();
+  KillPoint("journal-written");
+  target.Rename(kJournalTemporary, kJournalPath);
+  target.SyncPath(kDirectory, FileType::kDirectory);
+  target.SyncPath(".", FileType::kDirectory);
+  KillPoint("journal-durable");
+}
+
+bool JournalExists(const TargetDirectory& target) { return target.Exists(kJournalPath); }
+
+RewindFacts ReadJournal(const TargetDirectory& target) {
+  const auto content = target.ReadFile(kJournalPath, kJournalBytesMax);
+  if (!content) Damaged("it is gone");
+  try {
+    std::string_view lines = CheckedLines(*content);
+    const auto take_line = [&lines] {
+      const size_t newline = lines.find('\n');
+      const std::string_view line = lines.substr(0, newline);
+      lines.remove_prefix(newline + 1);
+      return ParseLine(line);
+    };
+    RewindFacts facts = FactsFromHead(take_line());
+    while (!lines.empty()) ReadLine(take_line(), &facts);
+    return facts;
+  } catch (const nlohmann::json::exception& error) {
+    Damaged(error.what());
+  }
+}
+
+void WritePublished(TargetDirectory& target, const ControlFile& control) {
+  target.ReplaceFile(kPublishedPath, control.raw());
+}
+
+std::optional<ControlFile> ReadPublished(const TargetDirectory& target) {
+  const auto content = target.ReadFile(kPublishedPath, kControlFileBytes);
+  if (!content) return std::nullopt;
+  return ControlFile::Parse(AsBytes(*content), "journal's");
+}
+
+void RemoveJournal(TargetDirectory& target) {
+  target.RemoveTree(std::string(kOwnWalDirectory));
+  target.Remove(kJournalPath, FileType::kRegular);
+  KillPoint("journal-removed");
+  target.RemoveTree(kDirectory);
+}
+
+}  // namespace pgrejoin

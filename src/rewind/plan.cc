@@ -1,0 +1,269 @@
+#include "rewind/plan.h"
+
+#include <algorithm>
+#include <map>
+#include <tuple>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr uint64_t kBlockBytes = 8192;
+
+// One path as both sides hold it. original is how the target's file was before the first change;
+// current how it is now: they differ only when an interrupted rewind is resumed.
+struct PathState {
+  const SourceFile* source = nullptr;
+  const TargetFile* original = nullptr;
+  const TargetFile* current = nullptr;
+
+  const TargetFile* target() const { return current != nullptr ? current : original; }
+};
+
+class Planner {
+ public:
+  explicit Planner(const PlanInput& input) : input_(input), facts_(*input.facts) {
+    for (const SourceFile& file : input.source_files) {
+      paths_[file.path].source = &file;
+      NoteInitFork(file.path, &unlogged_on_source_);
+    }
+    for (const TargetFile& file : facts_.target_files) {
+      paths_[file.path].original = &file;
+      NoteInitFork(file.path, &unlogged_on_target_);
+    }
+    for (const TargetFile& file : input.target_files) paths_[file.path].current = &file;
+  }
+
+  RewindPlan Run() {
+    for (const auto& [path, state] : paths_) Decide(path, state);
+    std::sort(plan_.entries.begin(), plan_.entries.end(), [](const auto& a, const auto& b) {
+      if (a.action != b.action) return a.action < b.action;
+      return a.action == FileAction::kRemove ? a.path > b.path : a.path < b.path;
+    });
+    return std::move(plan_);
+  }
+
+ private:
+  static void NoteInitFork(const std::string& path, std::set<RelFileLocator>* unlogged) {
+    const auto fork = ParseRelationForkPath(path);
+    if (fork && fork->fork == ForkNumber::kInit) unlogged->insert(fork->locator);
+  }
+
+  void Decide(const std::string& path, const PathState& state) {
+    switch (ClassifyPath(path)) {
+      case FileClass::kOwn:
+      case FileClass::kWal:
+        return;
+      case FileClass::kControlFile:
+        return Keep(path, state, "fenced now, published last");
+      case FileClass::kConfiguration:
+        return Keep(path, state, "configuration, certificates and logs are the target's own");
+      case FileClass::kForeign:
+        if (input_.extra_files == ExtraFiles::kKeepTarget) {
+          return Keep(path, state, "not PostgreSQL's");
+        }
+        return DecideWhole(path, state);
+      case FileClass::kNeverFetched:
+        return RemoveIfThere(path, state, "belongs to another run of the server");
+      case FileClass::kEmptied:
+        return RemoveIfThere(path, state, "rebuilt by the server, or must not survive");
+      case FileClass::kTemporary:
+        return RemoveIfThere(path, state, "temporary");
+      case FileClass::kVersionFile:
+        if (state.source != nullptr && state.original != nullptr && state.current != nullptr) {
+          return Keep(path, state, "the same on both sides");
+        }
+        return DecideWhole(path, state);
+      case FileClass::kRelation:
+      case FileClass::kRelationFork:
+        return DecideRelation(path, state);
+      case FileClass::kOther:
+        return DecideWhole(path, state);
+    }
+  }
+
+  void DecideWhole(const std::string& path, const PathState& state) {
+    if (state.source == nullptr) return RemoveIfThere(path, state, "not on the source");
+    CheckSameType(path, state);
+    switch (state.source->type) {
+      case FileType::kSymlink:
+        return DecideTablespaceLink(path, state);
+      case FileType::kDirectory:
+        if (state.current != nullptr) return Keep(path, state, "the same on both sides");
+        return Add(path, state, FileAction::kCreateDirectory, "only on the source");
+      case FileType::kRegular:
+        return CopyWhole(path, state,
+                         state.target() != nullptr ? "changes of such files are not in the WAL"
+                                                   : "only on the source");
+    }
+  }
+
+  void DecideTablespaceLink(const std::string& path, const PathState& state) {
+    if (state.current == nullptr) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("the source has tablespace \"{}\" and the target has not",
+                              Printable(path)),
+                  "Create its directory and link it below pg_tblspc on the target, as on the source.");
+    }
+    if (state.current->link_target != state.source->link_target) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("tablespace \"{}\" leads to \"{}\" on the target and to \"{}\" on the "
+                              "source",
+                              Printable(path), Printable(state.current->link_target),
+                              Printable(state.source->link_target)));
+    }
+    Keep(path, state, "the same on both sides");
+  }
+
+  // A symlinked directory of the target (a log directory, a moved pg_xact) looks like a directory
+  // on the source, whose functions follow links.
+  void CheckSameType(const std::string& path, const PathState& state) const {
+    const TargetFile* target = state.target();
+    if (target == nullptr || target->type == state.source->type) return;
+    if (path == "pg_wal" && target->type == FileType::kSymlink) return;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("\"{}\" is of different type in source and target", Printable(path)));
+  }
+
+  void DecideRelation(const std::string& path, const PathState& state) {
+    const auto fork = ParseRelationForkPath(path);
+    Check(fork.has_value(), "a relation file has a relation's name");
+    if (state.source == nullptr) return RemoveIfThere(path, state, "not on the source");
+    CheckSameType(path, state);
+    if (state.source->type != FileType::kRegular) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("relation file \"{}\" is not a regular file", Printable(path)));
+    }
+    const RelFileLocator& locator = fork->locator;
+    if (unlogged_on_source_.contains(locator) && fork->fork != ForkNumber::kInit) {
+      return RemoveIfThere(path, state, "unlogged: reset when the server starts");
+    }
+    if (fork->fork != ForkNumber::kMain) {
+      return CopyWhole(path, state, "this fork's changes are not all in the WAL");
+    }
+    if (state.original == nullptr) return CopyWhole(path, state, "only on the source");
+    if (unlogged_on_target_.contains(locator)) {
+      return CopyWhole(path, state, "unlogged on the target: its changes are in no WAL");
+    }
+    if (facts_.created.contains(locator)) {
+      return CopyWhole(path, state, "created on the target after the fork under the same number");
+    }
+    if (input_.created_on_source.contains(locator)) {
+      return CopyWhole(path, state, "created on the source after the fork under the same number");
+    }
+    CopyBlocks(path, state, {locator, fork->segment});
+  }
+
+  void CopyBlocks(const std::string& path, const PathState& state, const RelationSegment& segment) {
+    const uint64_t source_blocks = (state.source->size + kBlockBytes - 1) / kBlockBytes;
+    // The shortest the target's file ever was: everything behind may be of the interrupted run, or
+    // missing. A partial last block is rounded down, so that no block mixes two histories.
+    uint64_t target_size = state.original->size;
+    if (state.current != nullptr) target_size = std::min(target_size, state.current->size);
+    if (state.current == nullptr) target_size = 0;
+    const uint64_t tail = std::min(TailStart(segment, target_size / kBlockBytes), source_blocks);
+
+    PlanEntry entry = MakeEntry(path, state, FileAction::kCopyBlocks, "changed blocks and the tail");
+    if (const BlockBitmap* changed = facts_.blocks.Find(segment)) {
+      changed->ForEachRun([&](BlockNumber first, BlockNumber count) {
+        if (first >= tail) return;
+        const auto end = std::min<uint64_t>(uint64_t{first} + count, tail);
+        entry.runs.push_back({first, static_cast<BlockNumber>(end - first)});
+      });
+    }
+    if (tail < source_blocks) {
+      entry.runs.push_back(
+          {static_cast<BlockNumber>(tail), static_cast<BlockNumber>(source_blocks - tail)});
+    }
+    const uint64_t now = state.current != nullptr ? state.current->size : 0;
+    if (entry.runs.empty() && now == state.source->size) {
+      entry.action = FileAction::kKeep;
+      entry.reason = "no block of it changed";
+    }
+    for (const BlockRun& run : entry.runs) entry.bytes_to_copy += run.count * kBlockBytes;
+    Push(std::move(entry));
+  }
+
+  // After a truncation the target may have extended again without WAL.
+  uint64_t TailStart(const RelationSegment& segment, uint64_t target_blocks) const {
+    const auto truncated = facts_.truncated.find(segment.locator);
+    if (truncated == facts_.truncated.end()) return target_blocks;
+    const uint64_t first = uint64_t{segment.segment} * facts_.blocks.blocks_per_segment();
+    const uint64_t kept = truncated->second > first ? truncated->second - first : 0;
+    return std::min(target_blocks, kept);
+  }
+
+  void CopyWhole(const std::string& path, const PathState& state, const char* reason) {
+    PlanEntry entry = MakeEntry(path, state, FileAction::kCopyWhole, reason);
+    entry.bytes_to_copy = state.source->size;
+    Push(std::move(entry));
+  }
+
+  void RemoveIfThere(const std::string& path, const PathState& state, const char* reason) {
+    if (state.current != nullptr) Add(path, state, FileAction::kRemove, reason);
+  }
+
+  void Keep(const std::string& path, const PathState& state, const char* reason) {
+    if (state.current != nullptr) Add(path, state, FileAction::kKeep, reason);
+  }
+
+  void Add(const std::string& path, const PathState& state, FileAction action, const char* reason) {
+    Push(MakeEntry(path, state, action, reason));
+  }
+
+  static PlanEntry MakeEntry(const std::string& path, const PathState& state, FileAction action,
+                             const char* reason) {
+    PlanEntry entry;
+    entry.path = path;
+    entry.action = action;
+    entry.reason = reason;
+    entry.type = state.source != nullptr ? state.source->type : state.target()->type;
+    if (action == FileAction::kRemove) entry.type = state.current->type;
+    entry.source_size = state.source != nullptr ? state.source->size : 0;
+    entry.target_size = state.current != nullptr ? state.current->size : 0;
+    return entry;
+  }
+
+  void Push(PlanEntry entry) {
+    plan_.bytes_to_copy += entry.bytes_to_copy;
+    const bool copied =
+        entry.action == FileAction::kCopyWhole || entry.action == FileAction::kCopyBlocks;
+    if (copied && entry.source_size > entry.target_size) {
+      plan_.bytes_to_grow += entry.source_size - entry.target_size;
+    }
+    plan_.entries.push_back(std::move(entry));
+  }
+
+  const PlanInput& input_;
+  const RewindFacts& facts_;
+  std::map<std::string, PathState> paths_;
+  std::set<RelFileLocator> unlogged_on_source_;
+  std::set<RelFileLocator> unlogged_on_target_;
+  RewindPlan plan_;
+};
+
+}  // namespace
+
+const char* FileActionName(FileAction action) {
+  switch (action) {
+    case FileAction::kCreateDirectory:
+      return "create";
+    case FileAction::kCopyWhole:
+      return "copy";
+    case FileAction::kCopyBlocks:
+      return "blocks";
+    case FileAction::kKeep:
+      return "keep";
+    case FileAction::kRemove:
+      return "remove";
+  }
+  return "";
+}
+
+RewindPlan MakePlan(const PlanInput& input) { return Planner(input).Run(); }
+
+}  // namespace pgrejoin

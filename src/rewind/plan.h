@@ -1,0 +1,61 @@
+// What happens to every path, decided before anything is changed: a pure function of what both
+// sides hold and what the WAL told. The rules, with their reasons, are docs/explanation/safety.md.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "rewind/facts.h"
+#include "rewind/rewind.h"
+
+namespace pgrejoin {
+
+// In the order in which they are carried out.
+enum class FileAction : uint8_t {
+  kCreateDirectory,
+  kCopyWhole,   // the target's file, if any, is emptied first
+  kCopyBlocks,  // changed blocks and the tail; length becomes the source's
+  kKeep,
+  kRemove,
+};
+
+const char* FileActionName(FileAction action);  // "create", "copy", "blocks", "keep", "remove"
+
+struct BlockRun {
+  BlockNumber first = 0;
+  BlockNumber count = 0;
+};
+
+struct PlanEntry {
+  std::string path;
+  FileType type = FileType::kRegular;
+  FileAction action = FileAction::kKeep;
+  const char* reason = "";   // a constant
+  uint64_t source_size = 0;
+  uint64_t target_size = 0;
+  uint64_t bytes_to_copy = 0;
+  std::vector<BlockRun> runs;  // kCopyBlocks: within the segment file, ascending, disjoint
+};
+
+struct RewindPlan {
+  // Ordered by action, then path; removals in descending order, so content goes before directories.
+  std::vector<PlanEntry> entries;
+  uint64_t bytes_to_copy = 0;
+  uint64_t bytes_to_grow = 0;  // disk space the result needs beyond what is used now
+};
+
+struct PlanInput {
+  const RewindFacts* facts = nullptr;
+  std::vector<SourceFile> source_files;
+  std::vector<TargetFile> target_files;  // as they are now
+  std::set<RelFileLocator> created_on_source;
+  ExtraFiles extra_files = ExtraFiles::kKeepTarget;
+};
+
+// Paths below pg_wal are not in the plan: WAL has its own rules (rewind/wal_install.h).
+// Throws Error(kNotRewindable) when the two sides cannot be brought together.
+RewindPlan MakePlan(const PlanInput& input);
+
+}  // namespace pgrejoin

@@ -1,0 +1,67 @@
+#include "rewind/recovery_conf.h"
+
+#include <cctype>
+
+namespace pgrejoin {
+namespace {
+
+constexpr const char* kAutoConf = "postgresql.auto.conf";
+constexpr size_t kAutoConfBytesMax = 16 << 20;
+
+// The name of the setting in a line of a configuration file, lower case.
+std::string SettingName(std::string_view line) {
+  const size_t begin = line.find_first_not_of(" \t");
+  if (begin == std::string_view::npos) return {};
+  std::string name;
+  for (const char c : line.substr(begin)) {
+    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '_' && c != '.') break;
+    name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  }
+  return name;
+}
+
+// escape_single_quotes_ascii(): quotes and backslashes doubled.
+std::string Quote(const std::string& value) {
+  std::string quoted = "'";
+  for (const char c : value) {
+    if (c == '\'' || c == '\\') quoted += c;
+    quoted += c;
+  }
+  return quoted + '\'';
+}
+
+}  // namespace
+
+std::string WithPrimaryConninfo(std::string_view content, const std::string& primary_conninfo) {
+  const std::string wanted = "primary_conninfo = " + Quote(primary_conninfo) + "\n";
+  std::string result;
+  bool written = primary_conninfo.empty();
+  while (!content.empty()) {
+    const size_t newline = content.find('\n');
+    const std::string_view line = content.substr(0, newline);
+    content.remove_prefix(newline == std::string_view::npos ? content.size() : newline + 1);
+    const std::string name = SettingName(line);
+    if (name == "primary_conninfo" && !primary_conninfo.empty()) {
+      if (!written) result += wanted;
+      written = true;
+    } else if (!name.starts_with("recovery_target")) {
+      result += std::string(line) + "\n";
+    }
+  }
+  if (!written) result += wanted;
+  return result;
+}
+
+void WriteRecoveryConf(TargetDirectory& target, const std::string& primary_conninfo,
+                       bool create_standby_signal) {
+  if (!primary_conninfo.empty()) {
+    const std::string content = target.ReadFile(kAutoConf, kAutoConfBytesMax).value_or("");
+    const std::string changed = WithPrimaryConninfo(content, primary_conninfo);
+    if (changed != content) target.ReplaceFile(kAutoConf, AsBytes(changed));
+  }
+  if (create_standby_signal && !target.Exists("standby.signal")) {
+    target.ReplaceFile("standby.signal", {});
+  }
+}
+
+}  // namespace pgrejoin

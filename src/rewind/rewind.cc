@@ -1,0 +1,219 @@
+#include "rewind/rewind.h"
+
+#include <algorithm>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "rewind/apply.h"
+#include "rewind/divergence.h"
+#include "rewind/journal.h"
+#include "rewind/local_state.h"
+#include "rewind/progress.h"
+#include "rewind/recovery_conf.h"
+#include "rewind/survey.h"
+
+namespace pgrejoin {
+namespace {
+
+void Describe(const RewindFacts& facts, RewindResult* result) {
+  result->fork_lsn = facts.fork.lsn;
+  result->start_lsn = facts.label.start;
+  result->target_end = facts.target_end;
+  result->target_timeline = facts.target_history.timeline();
+  result->discarded_transactions = facts.discarded_transactions;
+  result->discarded_bytes = facts.discarded_bytes;
+}
+
+// What the control file of a directory with a journal says about the journal.
+enum class JournalMeaning { kResume, kFinished, kServerRan };
+
+JournalMeaning MeaningOf(const TargetDirectory& target, const RewindFacts& facts) {
+  const ControlFile now = ReadTargetControl(target);
+  const auto same = [&](const ControlFile& other) {
+    return std::ranges::equal(now.raw(), other.raw());
+  };
+  // The original bytes: killed before the fence, or someone took the fence away.
+  if (same(facts.target_control.Fenced()) || same(facts.target_control)) {
+    return JournalMeaning::kResume;
+  }
+  const auto published = ReadPublished(target);
+  if (published && now.system_identifier() == published->system_identifier() &&
+      now.timeline() >= published->timeline() &&
+      (same(*published) || now.min_recovery_point() >= published->min_recovery_point() ||
+       now.state() == DatabaseState::kInProduction)) {
+    return JournalMeaning::kFinished;
+  }
+  return JournalMeaning::kServerRan;
+}
+
+// A second run after something failed must find the directory that the first one left.
+[[noreturn]] void RethrowAsIncomplete(const Error& error) {
+  if (error.kind() == ErrorKind::kNotRewindable) {
+    throw Error(ErrorKind::kTargetFailed, "rewind incomplete: " + error.message(), error.hint());
+  }
+  throw error;
+}
+
+class Rewinder {
+ public:
+  Rewinder(TargetDirectory target, RewindSource& source, const RewindOptions& options)
+      : target_(std::move(target)),
+        source_(source),
+        options_(options),
+        progress_(options.on_progress) {}
+
+  RewindResult Run() {
+    const auto begun = std::chrono::steady_clock::now();
+    if (JournalExists(target_)) {
+      Resume();
+    } else {
+      Start();
+    }
+    result_.bytes_copied = progress_.bytes_done();
+    result_.duration = std::chrono::duration_cast<std::chrono::milliseconds>(
+        std::chrono::steady_clock::now() - begun);
+    return result_;
+  }
+
+ private:
+  void Start() {
+    progress_.Phase("reading WAL");
+    const LocalState local = ReadLocalState(target_);
+    const SourceIdentity identity = source_.Identify();
+    const ControlFile source_control = ReadControlOf(source_);
+    CheckCompatible(local.control, source_control);
+    const Divergence divergence = FindDivergence(local, identity);
+    result_.source_timeline = identity.history.timeline();
+    result_.target_timeline = local.history.timeline();
+    result_.target_end = local.tail.end;
+    if (!divergence.diverged) {
+      Follow(local, identity);
+      return;
+    }
+    CheckRewindable(local, identity, source_control);
+    LogInfo("servers diverged at WAL location {} on timeline {}", divergence.fork.lsn.ToString(),
+            divergence.fork.tli);
+    const Survey survey =
+        SurveyTarget(target_, local, divergence.fork, source_, identity, source_control);
+    Describe(survey.facts, &result_);
+    LogInfo("rewinding from last common checkpoint at {} on timeline {}: {} transactions and {} "
+            "bytes of WAL of the target will be discarded",
+            survey.facts.label.checkpoint.ToString(), survey.facts.label.timeline,
+            survey.facts.discarded_transactions, survey.facts.discarded_bytes);
+    result_.outcome = RewindOutcome::kRewound;
+    if (options_.dry_run) return;
+    Carry(survey, identity);
+  }
+
+  // Nothing has to be undone; the end of the target's WAL is on the source's line.
+  void Follow(const LocalState& local, const SourceIdentity& identity) {
+    TargetWal wal(target_, local.control, local.history);
+    const bool checked =
+        CheckCommonRecord(source_, identity.history, LayoutOf(local.control),
+                          ReadRecordAt(wal.reader(), local.tail.last_record));
+    if (!checked && !local.control.in_recovery()) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("the source no longer has its WAL at {}, so it cannot be told whether "
+                              "the target is on its line",
+                              local.tail.last_record.ToString()),
+                  "Clone the target anew. A larger wal_keep_size prevents this.");
+    }
+    result_.outcome = RewindOutcome::kNothingToDo;
+    if (options_.dry_run) return;
+    const TimelineId timeline = identity.history.timeline();
+    const std::string history = "pg_wal/" + TimelineHistoryFileName(timeline);
+    if (timeline != local.history.timeline() && !target_.Exists(history)) {
+      if (const auto content = source_.ReadFile(history, kHistoryBytesMax)) {
+        target_.ReplaceFile(history, AsBytes(*content));
+      }
+    }
+    if (options_.confirm_source) options_.confirm_source();
+    WriteRecoveryConf(target_, options_.primary_conninfo, options_.create_standby_signal);
+  }
+
+  void Carry(const Survey& survey, const SourceIdentity& identity) {
+    // Left by a run that was killed before its journal: nothing depends on it.
+    target_.RemoveTree(std::string(kOwnWalDirectory));
+    RewindRun run(target_, source_, options_, survey.facts, identity, progress_, /*resumed=*/false);
+    try {
+      run.Prepare(survey.copies);
+    } catch (...) {
+      RemoveJournal(target_);
+      throw;
+    }
+    result_.bytes_to_copy = run.plan().bytes_to_copy;
+    WriteJournal(target_, survey.facts, run.plan());
+    try {
+      result_.source_end = run.Carry();
+    } catch (const Error& error) {
+      RethrowAsIncomplete(error);
+    }
+  }
+
+  void Resume() {
+    const RewindFacts facts = ReadJournal(target_);
+    Describe(facts, &result_);
+    result_.outcome = RewindOutcome::kResumed;
+    switch (MeaningOf(target_, facts)) {
+      case JournalMeaning::kServerRan:
+        throw Error(ErrorKind::kTargetFailed,
+                    "a server has run on this directory although its rewind was not finished",
+                    "Clone the target anew.");
+      case JournalMeaning::kFinished:
+        LogInfo("an earlier run had finished the rewind; removing its journal");
+        if (!options_.dry_run) RemoveJournal(target_);
+        result_.source_timeline = ReadTargetControl(target_).timeline();
+        return;
+      case JournalMeaning::kResume:
+        break;
+    }
+    LogInfo("resuming an interrupted rewind");
+    if (options_.dry_run) return;
+    try {
+      const SourceIdentity identity = source_.Identify();
+      CheckSameLine(facts, identity);
+      result_.source_timeline = identity.history.timeline();
+      RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/true);
+      run.Prepare({});
+      result_.bytes_to_copy = run.plan().bytes_to_copy;
+      result_.source_end = run.Carry();
+    } catch (const Error& error) {
+      RethrowAsIncomplete(error);
+    }
+  }
+
+  void CheckSameLine(const RewindFacts& facts, const SourceIdentity& identity) {
+    const ControlFile control = ReadControlOf(source_);
+    CheckCompatible(facts.target_control, control);
+    if (identity.in_recovery) {
+      throw Error(ErrorKind::kUnavailable, "the source server is in recovery");
+    }
+    if (identity.history == facts.source_history) return;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source is on another line ({}) than when the rewind began ({}), so "
+                            "what was copied cannot be told apart",
+                            identity.history.ToString(), facts.source_history.ToString()),
+                "Clone the target anew.");
+  }
+
+  static constexpr size_t kHistoryBytesMax = 16 << 20;
+
+  TargetDirectory target_;
+  RewindSource& source_;
+  const RewindOptions& options_;
+  ProgressReporter progress_;
+  RewindResult result_;
+};
+
+}  // namespace
+
+RewindResult Rewind(const DirectoryLock& lock, RewindSource& source, const RewindOptions& options) {
+  TargetDirectory target = options.dry_run ? TargetDirectory::OpenForReading(lock.pgdata())
+                                           : TargetDirectory::OpenForChange(lock);
+  return Rewinder(std::move(target), source, options).Run();
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,237 @@
+#include "rewind/source_wal.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <vector>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/kill_point.h"
+#include "base/log.h"
+#include "pgdata/wal_segment_name.h"
+#include "rewind/copier.h"
+#include "rewind/target_wal.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr uint64_t kPageBytes = 8192;
+constexpr size_t kCopyBytes = 1 << 20;
+constexpr size_t kHistoryBytesMax = 16 << 20;
+
+const std::string kStagedDirectory(kOwnWalDirectory);
+const std::string kAsideDirectory = kStagedDirectory + "/diverged";
+const std::string kAsideDone = kStagedDirectory + "/diverged.done";
+
+std::string StagedPath(const std::string& name) { return kStagedDirectory + "/" + name; }
+std::string StatusPath(const std::string& name, const char* status) {
+  return fmt::format("pg_wal/archive_status/{}.{}", name, status);
+}
+
+}  // namespace
+
+SourceWal::SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
+                     const TimelineHistory& history)
+    : source_(source),
+      target_(target),
+      facts_(facts),
+      history_(history),
+      fork_(facts.fork),
+      installed_(target.Exists(kAsideDone)),
+      segment_size_(facts.target_control.wal_segment_size()) {}
+
+// The newest timeline that reaches into the segment: what the source itself writes or wrote there,
+// with the older timeline's part copied to its front (XLogFileCopy at promotion).
+std::string SourceWal::SourceName(uint64_t segment) const {
+  return SegmentFileCandidates(history_, segment, segment_size_).front();
+}
+
+void SourceWal::CheckAvailable(const std::set<std::string>& listed, Lsn flush) const {
+  for (uint64_t segment = SegmentOf(fork_.lsn); segment * segment_size_ < flush.value; ++segment) {
+    const std::string name = SourceName(segment);
+    if (listed.contains(name)) continue;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source no longer has WAL segment {}, which is needed from the fork "
+                            "at {} on",
+                            name, fork_.lsn.ToString()),
+                "Restore it into the source's pg_wal, or clone the target anew. A larger "
+                "wal_keep_size prevents this.");
+  }
+}
+
+LocalWalFiles SourceWal::OpenStaged() const {
+  return LocalWalFiles(
+      [this](const std::string& name) {
+        UniqueFd fd = target_.OpenFile(StagedPath(name));
+        if (!fd.valid() && installed_) fd = target_.OpenFile("pg_wal/" + name);
+        return fd;
+      },
+      history_, segment_size_);
+}
+
+void SourceWal::StagePrefix() {
+  const uint64_t segment = SegmentOf(fork_.lsn);
+  const std::string staged = StagedPath(SourceName(segment));
+  LocalWalFiles own(
+      [this](const std::string& name) { return target_.OpenFile("pg_wal/" + name); },
+      facts_.target_history, segment_size_);
+  TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
+  std::vector<std::byte> buffer(kCopyBytes);
+  const uint64_t end = fork_.lsn.value % segment_size_;
+  for (uint64_t offset = 0; offset < end; offset += buffer.size()) {
+    const MutableBytes piece =
+        MutableBytes(buffer).first(std::min<uint64_t>(buffer.size(), end - offset));
+    const size_t got = own.Read(segment, static_cast<uint32_t>(offset), piece);
+    if (got < piece.size()) {
+      throw Error(ErrorKind::kNotRewindable, "the target's WAL segment of the fork is incomplete");
+    }
+    writer.WriteAt(offset, piece);
+  }
+}
+
+void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
+  target_.CreateDirectory(kStagedDirectory);
+  if (!installed_) StagePrefix();
+  DatabaseCopies ignored;
+  // Records are proof of their own bytes: whatever decodes need not be fetched again.
+  const Lsn have = Scan(flush, &ignored).end;
+  const uint64_t first = SegmentOf(have);
+  const uint64_t first_offset = have.value % segment_size_ / kPageBytes * kPageBytes;
+  Copier copier(source_, target_, options.connections, options.stop, options.on_bytes);
+  for (uint64_t segment = first; segment * segment_size_ < flush.value; ++segment) {
+    const std::string name = SourceName(segment);
+    const std::string staged = StagedPath(name);
+    if (installed_ && !target_.Exists(staged) && target_.Exists("pg_wal/" + name)) {
+      target_.Rename("pg_wal/" + name, staged);
+    }
+    const uint64_t offset = segment == first ? first_offset : 0;
+    const uint64_t end = std::min<uint64_t>(segment_size_, flush.value - segment * segment_size_);
+    // Zeros past the flush position: what the source has there may never become durable.
+    TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
+    writer.SetLength(offset);
+    writer.SetLength(segment_size_);
+    if (offset < end) {
+      copier.Add({"pg_wal/" + name, staged, offset, static_cast<uint32_t>(end - offset)});
+    }
+  }
+  const CopyShortfall shortfall = copier.Finish();
+  if (!shortfall.vanished.empty() || !shortfall.shortened_to.empty()) {
+    throw Error(ErrorKind::kNotRewindable, "the source removed WAL while it was fetched",
+                "Raise wal_keep_size on the source and try again.");
+  }
+}
+
+SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {
+  LocalWalFiles files = OpenStaged();
+  WalReader reader(files, LayoutOf(facts_.target_control));
+  return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies);
+}
+
+// Own segments up to the fork, on the timelines that both share.
+bool SourceWal::KeepsTargetFile(const std::string& name) const {
+  const auto segment = WalSegmentName::Parse(name, segment_size_);
+  if (!segment) return true;
+  if (segment->segment > SegmentOf(fork_.lsn)) return false;
+  for (const TimelineEntry& entry : facts_.target_history.entries()) {
+    if (entry.tli == segment->tli) return entry.tli <= fork_.tli;
+  }
+  return false;
+}
+
+void SourceWal::SetDivergedAside() {
+  if (target_.Exists(kAsideDone)) return;
+  target_.CreateDirectory(kAsideDirectory);
+  std::vector<std::string> names;
+  std::set<std::string> statuses;
+  target_.ListFiles([&](TargetFile file) {
+    if (file.type != FileType::kRegular || !file.path.starts_with("pg_wal/")) return;
+    const std::string name = file.path.substr(7);
+    if (name.find('/') == std::string::npos) names.push_back(name);
+    if (name.starts_with("archive_status/")) statuses.insert(name.substr(15));
+  });
+  for (const std::string& name : names) {
+    const bool history = name.ends_with(".history");
+    const bool partial = name.size() > WalSegmentName::kLength;
+    const std::string segment = name.substr(0, WalSegmentName::kLength);
+    bool keep = KeepsTargetFile(segment);
+    if (history) {
+      // Recovery follows the newest history file it finds: only the source's may be there.
+      keep = std::any_of(history_.entries().begin(), history_.entries().end(), [&](const auto& e) {
+        return e.tli <= fork_.tli && name == TimelineHistoryFileName(e.tli);
+      });
+    }
+    if (keep) continue;
+    target_.Rename("pg_wal/" + name, kAsideDirectory + "/" + name);
+    for (const char* status : {"ready", "done"}) {
+      if (statuses.contains(fmt::format("{}.{}", name, status))) {
+        target_.Remove(StatusPath(name, status), FileType::kRegular);
+      }
+    }
+    if (!partial && !history) LogDebug("set WAL segment {} aside: not on the source's line", name);
+  }
+  const std::string at_fork =
+      WalSegmentName{fork_.tli, SegmentOf(fork_.lsn)}.ToString(segment_size_);
+  ZeroAfterFork(at_fork);
+  target_.SyncPath("pg_wal", FileType::kDirectory);
+  target_.ReplaceFile(kAsideDone, {});
+  KillPoint("diverged-wal-aside");
+}
+
+void SourceWal::ZeroAfterFork(const std::string& name) {
+  const std::string path = "pg_wal/" + name;
+  if (!target_.Exists(path)) return;
+  TargetWriter writer = target_.OpenWriter(path, /*truncate=*/false);
+  writer.SetLength(fork_.lsn.value % segment_size_);
+  writer.SetLength(segment_size_);
+  writer.Sync();
+  // Never archived in this state: the whole segment is the new timeline's matter.
+  if (target_.Exists(StatusPath(name, "ready"))) {
+    target_.Rename(StatusPath(name, "ready"), StatusPath(name, "done"));
+  }
+}
+
+void SourceWal::FetchHistories() {
+  for (const TimelineEntry& entry : history_.entries()) {
+    if (entry.tli == 1) continue;
+    const std::string path = "pg_wal/" + TimelineHistoryFileName(entry.tli);
+    if (entry.tli <= fork_.tli && target_.Exists(path)) continue;
+    if (const auto content = source_.ReadFile(path, kHistoryBytesMax)) {
+      target_.ReplaceFile(path, AsBytes(*content));
+    }
+  }
+}
+
+void SourceWal::Install(Lsn end) {
+  FetchHistories();
+  target_.CreateDirectory("pg_wal/archive_status");
+  for (uint64_t segment = SegmentOf(fork_.lsn); segment * segment_size_ < end.value; ++segment) {
+    const std::string name = SourceName(segment);
+    if (!target_.Exists(StagedPath(name))) continue;  // moved by an interrupted run
+    // The source archives its own segments; a second copy would fail or overwrite.
+    target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/true);
+    target_.Rename(StagedPath(name), "pg_wal/" + name);
+    KillPoint("wal-segment-installed");
+  }
+}
+
+RemoteWalFiles::RemoteWalFiles(RewindSource& source, TimelineHistory history, uint32_t segment_size)
+    : reader_(source.OpenReader()), history_(std::move(history)), segment_size_(segment_size) {}
+
+size_t RemoteWalFiles::Read(uint64_t segment, uint32_t offset, MutableBytes out) {
+  for (const std::string& name : SegmentFileCandidates(history_, segment, segment_size_)) {
+    const FetchRequest request{"pg_wal/" + name, offset, static_cast<uint32_t>(out.size())};
+    size_t got = 0;
+    bool found = false;
+    reader_->Fetch({&request, 1}, [&](const FetchRequest&, Bytes data, bool missing) {
+      found = !missing;
+      got = data.size();
+      std::copy(data.begin(), data.end(), out.begin());
+    });
+    if (found) return got;
+  }
+  return 0;
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,77 @@
+// The source's WAL from the fork on: fetched beside the target's own, read there, and moved into
+// place at the end. Until then the target's WAL is as it was, so an interrupted run can still be
+// finished and, before the fence, even be forgotten.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <set>
+#include <stop_token>
+#include <string>
+
+#include "rewind/facts.h"
+#include "rewind/wal_scan.h"
+#include "source/rewind_source.h"
+#include "target/target_directory.h"
+
+namespace pgrejoin {
+
+struct SourceWalOptions {
+  int connections = 4;
+  std::stop_token stop;
+  std::function<void(uint64_t)> on_bytes;
+};
+
+class SourceWal {
+ public:
+  // facts tell what the target was; history is the source's now. All must outlive this object.
+  SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
+            const TimelineHistory& history);
+
+  // The file of each needed segment, or Error(kNotRewindable) that names one the source no longer
+  // has. listed: names in the source's pg_wal.
+  void CheckAvailable(const std::set<std::string>& listed, Lsn flush) const;
+
+  // Fetches what is not there yet, up to flush. What an earlier run fetched is reused as far as it
+  // decodes. The first segment's part before the fork is the target's own.
+  void Stage(Lsn flush, const SourceWalOptions& options);
+  // Reads the staged WAL from the fork.
+  SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
+
+  // Idempotent. After it pg_wal holds the target's own segments up to the fork, the source's from
+  // there to end, and nothing else that a server could replay.
+  void SetDivergedAside();
+  void Install(Lsn end);
+
+ private:
+  uint64_t SegmentOf(Lsn lsn) const { return lsn.value / segment_size_; }
+  std::string SourceName(uint64_t segment) const;
+  LocalWalFiles OpenStaged() const;
+  void StagePrefix();
+  bool KeepsTargetFile(const std::string& name) const;
+  void ZeroAfterFork(const std::string& name);
+  void FetchHistories();
+
+  RewindSource& source_;
+  TargetDirectory& target_;
+  const RewindFacts& facts_;
+  const TimelineHistory& history_;
+  ForkPoint fork_;
+  // An interrupted run has begun to move segments into pg_wal: they count as staged.
+  bool installed_;
+  uint32_t segment_size_;
+};
+
+// Reads a segment's bytes from the running source without storing them.
+class RemoteWalFiles : public WalFiles {
+ public:
+  RemoteWalFiles(RewindSource& source, TimelineHistory history, uint32_t segment_size);
+  size_t Read(uint64_t segment, uint32_t offset, MutableBytes out) override;
+
+ private:
+  std::unique_ptr<SourceReader> reader_;
+  TimelineHistory history_;
+  uint32_t segment_size_;
+};
+
+}  // namespace pgrejoin

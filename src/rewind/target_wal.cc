@@ -1,0 +1,65 @@
+#include "rewind/target_wal.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "wal/record_effects.h"
+
+namespace pgrejoin {
+namespace {
+constexpr size_t kHistoryBytesMax = 16 << 20;
+}  // namespace
+
+WalLayout LayoutOf(const ControlFile& control) {
+  return {&control.version(), control.system_identifier(), control.wal_segment_size()};
+}
+
+TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId timeline) {
+  if (timeline == 1) return TimelineHistory::Parse(1, {});
+  const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
+  const auto content = target.ReadFile(path, kHistoryBytesMax);
+  if (!content) {
+    throw Error(ErrorKind::kNotRewindable, fmt::format("the target has no {}", path),
+                "Restore the history file into the target's pg_wal, from the archive or a standby.");
+  }
+  return TimelineHistory::Parse(timeline, *content);
+}
+
+TargetWal::TargetWal(const TargetDirectory& target, const ControlFile& control,
+                     TimelineHistory history)
+    : files_([&target](const std::string& name) { return target.OpenFile("pg_wal/" + name); },
+             std::move(history), control.wal_segment_size()),
+      reader_(files_, LayoutOf(control)) {}
+
+WalTail FindEndOfWal(WalReader& reader, Lsn from) {
+  ReadRecordAt(reader, from);
+  WalTail tail;
+  tail.last_record = from;
+  while (true) {
+    const auto next = reader.Next();
+    if (const auto* end = std::get_if<EndOfWal>(&next)) {
+      tail.end = end->lsn;
+      tail.reason = end->reason;
+      return tail;
+    }
+    tail.last_record = std::get<const WalRecord*>(next)->start;
+  }
+}
+
+CheckPointRecord FindCheckPointBefore(WalReader& reader, Lsn lsn, const PgVersion& version) {
+  Lsn position = ReadRecordAt(reader, lsn).prev;
+  while (position.valid()) {
+    const WalRecord& record = ReadRecordAt(reader, position);
+    if (record.rmgr == kRmgrXlog) {
+      const RecordEffect effect = EffectOf(record, version);
+      if (const auto* checkpoint = std::get_if<CheckPointEffect>(&effect)) {
+        return {record.start, checkpoint->checkpoint};
+      }
+    }
+    position = record.prev;
+  }
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("the target's WAL has no checkpoint before {}", lsn.ToString()));
+}
+
+}  // namespace pgrejoin

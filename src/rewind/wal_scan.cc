@@ -1,0 +1,170 @@
+#include "rewind/wal_scan.h"
+
+#include <algorithm>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr uint8_t kXlogFpiForHint = 0xa0;
+constexpr int32_t kWalLevelReplica = 1;
+constexpr uint64_t kWalPageBytes = 8192;
+
+[[noreturn]] void Hidden(const WalRecord& record, const std::string& what) {
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("{} at {}, so the target's WAL does not tell all that changed", what,
+                          record.start.ToString()),
+              "Clone the target anew.");
+}
+
+void CheckNothingHidden(const WalRecord& record, const RecordEffect& effect,
+                        const RewindFacts& facts) {
+  if (const auto* change = std::get_if<ParameterChangeEffect>(&effect)) {
+    if (change->wal_level < kWalLevelReplica) Hidden(record, "wal_level was set to minimal");
+    if (!change->wal_log_hints && facts.target_control.data_checksum_version() == 0) {
+      Hidden(record, "wal_log_hints was switched off");
+    }
+  } else if (const auto* fpw = std::get_if<FullPageWritesEffect>(&effect); fpw && !fpw->on) {
+    Hidden(record, "full_page_writes was switched off");
+  } else if (const auto* checkpoint = std::get_if<CheckPointEffect>(&effect);
+             checkpoint && !checkpoint->checkpoint.full_page_writes) {
+    Hidden(record, "full_page_writes was off");
+  }
+}
+
+void NoteOldest(TransactionId xid, TargetScan* scan) {
+  if (xid == 0) return;
+  if (!scan->oldest_decided || TransactionIdPrecedes(xid, *scan->oldest_decided)) {
+    scan->oldest_decided = xid;
+  }
+}
+
+void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts, TargetScan* scan) {
+  if (const auto* end = std::get_if<TransactionEndEffect>(&effect)) {
+    if (end->committed) ++facts->discarded_transactions;
+    NoteOldest(end->xid, scan);
+    for (const TransactionId child : end->children) NoteOldest(child, scan);
+  } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
+    facts->created.insert(create->locator);
+  }
+}
+
+}  // namespace
+
+bool TransactionIdPrecedes(TransactionId a, TransactionId b) {
+  return static_cast<int32_t>(a - b) < 0;
+}
+
+void DatabaseCopies::Visit(const WalRecord& record, const RecordEffect& effect) {
+  // A hint bit changes nothing that a copy of the page would get wrong.
+  if (record.rmgr != kRmgrXlog || record.rmgr_info() != kXlogFpiForHint) {
+    for (const BlockReference& block : record.blocks) {
+      if (block.locator.database != 0) touched_.insert(block.locator.database);
+    }
+  }
+  if (const auto* copy = std::get_if<CreateDatabaseByCopyEffect>(&effect)) {
+    copies_.push_back(*copy);
+  } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
+    touched_.insert(create->locator.database);
+  } else if (const auto* truncate = std::get_if<TruncateRelationEffect>(&effect)) {
+    touched_.insert(truncate->locator.database);
+  } else if (const auto* drop = std::get_if<DropDatabaseEffect>(&effect)) {
+    touched_.insert(drop->database);
+  }
+}
+
+void DatabaseCopies::Add(const DatabaseCopies& other) {
+  copies_.insert(copies_.end(), other.copies_.begin(), other.copies_.end());
+  touched_.insert(other.touched_.begin(), other.touched_.end());
+}
+
+void DatabaseCopies::CheckTemplatesUntouched() const {
+  for (const CreateDatabaseByCopyEffect& copy : copies_) {
+    if (!touched_.contains(copy.template_database)) continue;
+    throw Error(
+        ErrorKind::kNotRewindable,
+        fmt::format("database {} was created by copying the files of database {}, which changed in "
+                    "the range of WAL that the target would replay",
+                    copy.database, copy.template_database),
+        "Run CHECKPOINT on the primary and on its standbys, or clone the target anew.");
+  }
+}
+
+TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts,
+                         DatabaseCopies* copies) {
+  const PgVersion& version = facts->target_control.version();
+  TargetScan scan;
+  facts->discarded_transactions = 0;
+  facts->discarded_bytes = end - facts->fork.lsn;
+  reader.Seek(start);
+  Lsn position = start;
+  while (position < end) {
+    const auto next = reader.Next();
+    if (const auto* stop = std::get_if<EndOfWal>(&next)) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("the target's WAL from {} to {} is needed but ends at {}: {}",
+                              start.ToString(), end.ToString(), stop->lsn.ToString(), stop->reason),
+                  "Restore the missing segments into the target's pg_wal, or clone it anew. A larger "
+                  "wal_keep_size prevents this.");
+    }
+    const WalRecord& record = *std::get<const WalRecord*>(next);
+    const RecordEffect effect = EffectOf(record, version);
+    CheckNothingHidden(record, effect, *facts);
+    for (const BlockReference& block : record.blocks) {
+      if (block.fork == ForkNumber::kMain) facts->blocks.Add(block.locator, block.block);
+    }
+    if (const auto* truncate = std::get_if<TruncateRelationEffect>(&effect)) {
+      const auto [at, inserted] = facts->truncated.emplace(truncate->locator, truncate->blocks);
+      if (!inserted) at->second = std::min(at->second, truncate->blocks);
+    }
+    if (std::holds_alternative<EndOfRecoveryEffect>(effect)) scan.was_standby = true;
+    if (const auto* checkpoint = std::get_if<CheckPointEffect>(&effect);
+        checkpoint && checkpoint->checkpoint.timeline != checkpoint->checkpoint.previous_timeline) {
+      scan.was_standby = true;
+    }
+    if (record.start < facts->fork.lsn) {
+      copies->Visit(record, effect);
+    } else {
+      NoteAfterFork(effect, facts, &scan);
+    }
+    position = record.end;
+  }
+  return scan;
+}
+
+SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
+                         DatabaseCopies* copies) {
+  SourceScan scan;
+  scan.end = start;
+  reader.Seek(start);
+  while (scan.end < flush) {
+    const auto next = reader.Next();
+    if (const auto* stop = std::get_if<EndOfWal>(&next)) {
+      // A record takes a little more room than its length: page headers.
+      const uint64_t room = uint64_t{stop->record_bytes} + stop->record_bytes / 128 + kWalPageBytes;
+      scan.complete = flush - scan.end <= room;
+      return scan;
+    }
+    const WalRecord& record = *std::get<const WalRecord*>(next);
+    if (record.end > flush) break;
+    const RecordEffect effect = EffectOf(record, version);
+    if (const auto* fpw = std::get_if<FullPageWritesEffect>(&effect); fpw && !fpw->on) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("full_page_writes was switched off on the source at {}",
+                              record.start.ToString()),
+                  "Set full_page_writes = on there, run CHECKPOINT and try again.");
+    }
+    if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
+      scan.created.insert(create->locator);
+    }
+    copies->Visit(record, effect);
+    scan.end = record.end;
+  }
+  scan.complete = true;
+  return scan;
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,57 @@
+// Reads a range of WAL for what a rewind must know of it.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "pgdata/control_file.h"
+#include "rewind/facts.h"
+#include "wal/record_effects.h"
+#include "wal/wal_reader.h"
+
+namespace pgrejoin {
+
+// CREATE DATABASE by file copy is replayed by copying the template as it is *then*, so it is only
+// right while the template stays as it was (docs/explanation/safety.md, "databases copied by file").
+class DatabaseCopies {
+ public:
+  void Visit(const WalRecord& record, const RecordEffect& effect);
+  // As if other's range had been visited too.
+  void Add(const DatabaseCopies& other);
+  // Throws Error(kNotRewindable) when a template was changed in the range that was visited.
+  void CheckTemplatesUntouched() const;
+
+ private:
+  std::vector<CreateDatabaseByCopyEffect> copies_;
+  std::set<Oid> touched_;
+};
+
+struct TargetScan {
+  bool was_standby = false;              // WAL holds a change of timeline: hint bits are not logged
+  std::optional<TransactionId> oldest_decided;  // smallest xid that ended after the fork
+};
+
+// Scans the target's WAL from start to end into facts (blocks, created, truncated, discarded).
+// copies sees the part up to the fork: the target will replay it. Throws Error(kNotRewindable) when
+// WAL was written in a way that hides changes, or does not reach end.
+TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts,
+                         DatabaseCopies* copies);
+
+struct SourceScan {
+  Lsn end;                           // end of the last record
+  std::set<RelFileLocator> created;  // relations the source created after the fork
+  // The bytes from end to flush are no more than one unfinished record: nothing is missing.
+  bool complete = false;
+};
+
+// Scans the source's WAL from start up to the last record that ends at or before flush.
+SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
+                         DatabaseCopies* copies);
+
+// xid a is older than b, modulo 2^32: TransactionIdPrecedes().
+bool TransactionIdPrecedes(TransactionId a, TransactionId b);
+
+}  // namespace pgrejoin

@@ -1,0 +1,462 @@
+#include "source/libpq_source.h"
+
+#include <libpq-fe.h>
+
+#include <charconv>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "pgdata/file_rules.h"
+#include "pgdata/wal_segment_name.h"
+#include "source/source_control.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr size_t kHistoryBytesMax = 16 << 20;
+constexpr uint64_t kFileBytesMax = uint64_t{1} << 46;
+
+struct ResultDeleter {
+  void operator()(PGresult* result) const { PQclear(result); }
+};
+using Result = std::unique_ptr<PGresult, ResultDeleter>;
+
+struct ConninfoDeleter {
+  void operator()(PQconninfoOption* options) const { PQconninfoFree(options); }
+};
+using ConninfoOptions = std::unique_ptr<PQconninfoOption, ConninfoDeleter>;
+
+// libpq and server messages end in a newline and may hold anything.
+std::string Message(const char* text) {
+  std::string_view message = text == nullptr ? "" : text;
+  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) {
+    message.remove_suffix(1);
+  }
+  return Printable(message);
+}
+
+std::string QuoteArrayItem(std::string_view item) {
+  std::string quoted = "\"";
+  for (const char c : item) {
+    if (c == '"' || c == '\\') quoted += '\\';
+    quoted += c;
+  }
+  return quoted + '"';
+}
+
+class Connection {
+ public:
+  using Parameters = std::vector<std::pair<std::string, std::string>>;
+
+  static Connection Open(const Parameters& parameters) {
+    std::vector<const char*> keywords;
+    std::vector<const char*> values;
+    for (const auto& [keyword, value] : parameters) {
+      keywords.push_back(keyword.c_str());
+      values.push_back(value.c_str());
+    }
+    keywords.push_back(nullptr);
+    values.push_back(nullptr);
+    Connection connection(PQconnectdbParams(keywords.data(), values.data(), /*expand_dbname=*/1));
+    if (PQstatus(connection.get()) != CONNECTION_OK) {
+      throw Error(ErrorKind::kUnavailable,
+                  fmt::format("could not connect to the source server: {}",
+                              Message(PQerrorMessage(connection.get()))));
+    }
+    return connection;
+  }
+
+  PGconn* get() const { return conn_.get(); }
+  unsigned major_version() const { return static_cast<unsigned>(PQserverVersion(get())) / 10000; }
+
+  // A query that must return rows. format 1 is binary.
+  Result Query(const char* sql, const std::vector<std::string>& parameters = {}, int format = 0) {
+    std::vector<const char*> values;
+    for (const std::string& parameter : parameters) values.push_back(parameter.c_str());
+    Result result(PQexecParams(get(), sql, static_cast<int>(values.size()), nullptr, values.data(),
+                               nullptr, nullptr, format));
+    const auto status = PQresultStatus(result.get());
+    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) Fail(result.get());
+    return result;
+  }
+
+  [[noreturn]] void Fail(const PGresult* result) const {
+    const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    const std::string text = Message(result == nullptr ? PQerrorMessage(get())
+                                                       : PQresultErrorMessage(result));
+    if (state != nullptr && std::string_view(state) == "42501") {
+      throw Error(ErrorKind::kNotRewindable, "the source server refused: " + text,
+                  "Grant the rewind role EXECUTE on pg_ls_dir(text,boolean,boolean), "
+                  "pg_stat_file(text,boolean), pg_read_binary_file(text) and "
+                  "pg_read_binary_file(text,bigint,bigint,boolean) in the database it connects to.");
+    }
+    throw Error(ErrorKind::kUnavailable, "query on the source server failed: " + text);
+  }
+
+  // No timeout may cut a long copy, nothing is written, and nobody's search_path is trusted. One
+  // round trip.
+  void PrepareSession() {
+    std::string sql =
+        "SET statement_timeout = 0; SET lock_timeout = 0;"
+        "SET idle_in_transaction_session_timeout = 0; SET idle_session_timeout = 0;"
+        "SET default_transaction_read_only = on; SET jit = off;";
+    if (major_version() >= 17) sql += "SET transaction_timeout = 0;";
+    sql += "SELECT pg_catalog.set_config('search_path', '', false)";
+    const Result result(PQexec(get(), sql.c_str()));
+    if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) Fail(result.get());
+  }
+
+ private:
+  struct Deleter {
+    void operator()(PGconn* conn) const { PQfinish(conn); }
+  };
+  explicit Connection(PGconn* conn) : conn_(conn) {
+    if (conn == nullptr) throw std::bad_alloc();
+    PQsetNoticeProcessor(conn, [](void*, const char*) {}, nullptr);
+  }
+  std::unique_ptr<PGconn, Deleter> conn_;
+};
+
+std::string_view Field(const Result& result, int row, int column) {
+  return {PQgetvalue(result.get(), row, column),
+          static_cast<size_t>(PQgetlength(result.get(), row, column))};
+}
+
+[[noreturn]] void Nonsense(std::string_view what, std::string_view value) {
+  throw Error(ErrorKind::kUnavailable,
+              fmt::format("the source server sent an unexpected {}: {}", what, Printable(value)));
+}
+
+void ExpectShape(const Result& result, int rows, int columns) {
+  if (PQntuples(result.get()) != rows || PQnfields(result.get()) != columns) {
+    Nonsense("result shape",
+             fmt::format("{} x {}", PQntuples(result.get()), PQnfields(result.get())));
+  }
+}
+
+Lsn ParseLsn(std::string_view text) {
+  const auto lsn = Lsn::Parse(text);
+  if (!lsn) Nonsense("LSN", text);
+  return *lsn;
+}
+
+Connection::Parameters ToParameters(const ConnectOptions& options) {
+  // Later ones win, so what stands before dbname is a default and what stands after it is fixed.
+  Connection::Parameters parameters = {
+      {"connect_timeout", std::to_string(options.connect_timeout_s)},
+      {"keepalives_idle", "10"},
+      {"keepalives_interval", "5"},
+      {"keepalives_count", "4"},
+      {"tcp_user_timeout", "60000"},
+      {"dbname", options.conninfo},
+      {"fallback_application_name", "pg-rejoin"},
+      {"client_encoding", "SQL_ASCII"}};
+  if (!options.password.empty()) parameters.emplace_back("password", options.password);
+  return parameters;
+}
+
+std::optional<std::string> ReadWholeFile(Connection& connection, const std::string& path,
+                                         size_t bytes_max) {
+  const Result result =
+      connection.Query("SELECT pg_catalog.pg_read_binary_file($1, 0, $2::int8, true)",
+                       {path, std::to_string(bytes_max + 1)}, /*format=*/1);
+  ExpectShape(result, 1, 1);
+  if (PQgetisnull(result.get(), 0, 0) != 0) return std::nullopt;
+  const std::string_view content = Field(result, 0, 0);
+  if (content.size() > bytes_max) {
+    Nonsense("file", fmt::format("{} has more than {} bytes", path, bytes_max));
+  }
+  return std::string(content);
+}
+
+TimelineHistory ReadHistory(Connection& connection, TimelineId timeline) {
+  if (timeline == 1) return TimelineHistory::Parse(1, {});
+  const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
+  const auto content = ReadWholeFile(connection, path, kHistoryBytesMax);
+  if (!content) {
+    throw Error(ErrorKind::kNotRewindable, "the source has no " + path,
+                "Restore the history file into the source's pg_wal, from the archive or a standby.");
+  }
+  return TimelineHistory::Parse(timeline, *content);
+}
+
+SourceIdentity Identify(Connection& connection) {
+  const Result result = connection.Query(
+      "SELECT r.recovery,"
+      " CASE WHEN r.recovery THEN pg_catalog.pg_last_wal_replay_lsn()"
+      "      ELSE pg_catalog.pg_current_wal_flush_lsn() END,"
+      " CASE WHEN r.recovery THEN ''"
+      "      ELSE pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()) END,"
+      " pg_catalog.current_setting('full_page_writes'),"
+      " pg_catalog.pg_postmaster_start_time()::pg_catalog.text,"
+      " pg_catalog.inet_server_addr()::pg_catalog.text,"
+      " pg_catalog.inet_server_port()::pg_catalog.text"
+      " FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery OFFSET 0) r");
+  ExpectShape(result, 1, 7);
+  SourceIdentity identity;
+  const ControlFile control = ReadSourceControl(
+      [&] { return ReadWholeFile(connection, kControlFilePath, kControlFileBytes); });
+  identity.system_identifier = control.system_identifier();
+  identity.major_version = connection.major_version();
+  identity.in_recovery = Field(result, 0, 0) == "t";
+  identity.flush_lsn = ParseLsn(Field(result, 0, 1));
+  identity.full_page_writes = Field(result, 0, 3) == "on";
+  identity.incarnation = Field(result, 0, 4);
+  identity.address = PQgetisnull(result.get(), 0, 5) != 0
+                         ? "local socket"
+                         : fmt::format("{}:{}", Printable(Field(result, 0, 5)),
+                                       Printable(Field(result, 0, 6)));
+  TimelineId timeline = control.timeline();
+  if (!identity.in_recovery) {
+    const auto name = WalSegmentName::Parse(Field(result, 0, 2));
+    if (!name) Nonsense("WAL file name", Field(result, 0, 2));
+    timeline = name->tli;
+  }
+  identity.history = ReadHistory(connection, timeline);
+  return identity;
+}
+
+std::string PostmasterStart(Connection& connection) {
+  const Result result =
+      connection.Query("SELECT pg_catalog.pg_postmaster_start_time()::pg_catalog.text");
+  ExpectShape(result, 1, 1);
+  return std::string(Field(result, 0, 0));
+}
+
+class LibpqReader : public SourceReader {
+ public:
+  explicit LibpqReader(Connection connection) : connection_(std::move(connection)) {}
+
+  void Fetch(std::span<const FetchRequest> batch, const FetchSink& sink) override {
+    SendBatch(batch);
+    size_t next = 0;
+    while (true) {
+      const Result result(PQgetResult(connection_.get()));
+      if (result == nullptr) break;
+      const auto status = PQresultStatus(result.get());
+      if (status == PGRES_TUPLES_OK) continue;  // the end of the rows
+      if (status != PGRES_SINGLE_TUPLE) connection_.Fail(result.get());
+      ExpectShape(result, 1, 2);
+      if (next >= batch.size()) Nonsense("row", "more rows than requests");
+      Deliver(result, batch[next], next, sink);
+      ++next;
+    }
+    if (next != batch.size()) Nonsense("end of rows", "fewer rows than requests");
+  }
+
+  uint64_t bytes_received() const override { return bytes_received_; }
+
+ private:
+  void SendBatch(std::span<const FetchRequest> batch) {
+    std::string paths = "{";
+    std::string offsets = "{";
+    std::string lengths = "{";
+    for (const FetchRequest& request : batch) {
+      const char* separator = paths.size() > 1 ? "," : "";
+      paths += separator + QuoteArrayItem(request.path);
+      offsets += separator + std::to_string(request.offset);
+      lengths += separator + std::to_string(request.length);
+    }
+    paths += '}';
+    offsets += '}';
+    lengths += '}';
+    const char* values[] = {paths.c_str(), offsets.c_str(), lengths.c_str()};
+    const int sent = PQsendQueryParams(
+        connection_.get(),
+        "SELECT x.ord, pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true)"
+        " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
+        " pg_catalog.unnest($2::pg_catalog.int8[]), pg_catalog.unnest($3::pg_catalog.int4[]))"
+        " WITH ORDINALITY AS x(path, start, len, ord)",
+        3, nullptr, values, nullptr, nullptr, /*resultFormat=*/1);
+    if (sent == 0 || PQsetSingleRowMode(connection_.get()) == 0) connection_.Fail(nullptr);
+  }
+
+  void Deliver(const Result& result, const FetchRequest& request, size_t index,
+               const FetchSink& sink) {
+    const std::string_view ordinal = Field(result, 0, 0);
+    uint64_t value = 0;
+    if (ordinal.size() != 8) Nonsense("row number", ToHex(AsBytes(ordinal)));
+    for (const char c : ordinal) value = value << 8 | static_cast<unsigned char>(c);
+    if (value != index + 1) Nonsense("row number", std::to_string(value));
+    const bool missing = PQgetisnull(result.get(), 0, 1) != 0;
+    const std::string_view data = Field(result, 0, 1);
+    if (data.size() > request.length) Nonsense("chunk", "longer than asked: " + request.path);
+    bytes_received_ += data.size();
+    sink(request, AsBytes(data), missing);
+  }
+
+  Connection connection_;
+  uint64_t bytes_received_ = 0;
+};
+
+// What lies in these is never wanted, and lost+found cannot even be listed.
+constexpr const char* kListQuery =
+    "WITH RECURSIVE files (path, filename, size, isdir) AS ("
+    " SELECT ''::pg_catalog.text, fn.filename, this.size, this.isdir"
+    "  FROM (SELECT pg_catalog.pg_ls_dir('.', true, false) AS filename) AS fn,"
+    "       pg_catalog.pg_stat_file(fn.filename, true) AS this"
+    " UNION ALL"
+    " SELECT parent.path || parent.filename || '/', fn.filename, this.size, this.isdir"
+    "  FROM files AS parent,"
+    "       pg_catalog.pg_ls_dir(parent.path || parent.filename, true, false) AS fn(filename),"
+    "       pg_catalog.pg_stat_file(parent.path || parent.filename || '/' || fn.filename, true)"
+    "         AS this"
+    "  WHERE parent.isdir AND parent.filename OPERATOR(pg_catalog.<>) 'lost+found'"
+    "   AND NOT (parent.path OPERATOR(pg_catalog.=) '' AND parent.filename OPERATOR(pg_catalog.=)"
+    "            ANY ('{pg_rejoin,pg_replslot,pg_stat_tmp,pg_stat,pg_notify,pg_subtrans,log,pg_log}'"
+    "                 ::pg_catalog.text[])))"
+    " SELECT files.path || files.filename, files.size, files.isdir,"
+    "        pg_catalog.pg_tablespace_location(spc.oid)"
+    "  FROM files LEFT JOIN pg_catalog.pg_tablespace AS spc"
+    "   ON files.path OPERATOR(pg_catalog.=) 'pg_tblspc/'"
+    "   AND spc.oid::pg_catalog.text OPERATOR(pg_catalog.=) files.filename"
+    "  WHERE files.isdir IS NOT NULL";
+
+class LibpqSourceImpl : public LibpqSource {
+ public:
+  explicit LibpqSourceImpl(const ConnectOptions& options)
+      : parameters_(ToParameters(options)), connection_(Connection::Open(parameters_)) {
+    // Further connections go to the very address that answered, not to another one of the name.
+    if (const char* address = PQhostaddr(connection_.get());
+        address != nullptr && *address != '\0') {
+      parameters_.emplace_back("host", PQhost(connection_.get()));
+      parameters_.emplace_back("hostaddr", address);
+      parameters_.emplace_back("port", PQport(connection_.get()));
+    }
+    connection_.PrepareSession();
+    incarnation_ = PostmasterStart(connection_);
+  }
+
+  SourceIdentity Identify() override { return pgrejoin::Identify(connection_); }
+
+  void ListFiles(const std::function<void(SourceFile)>& sink) override {
+    if (PQsendQueryParams(connection_.get(), kListQuery, 0, nullptr, nullptr, nullptr, nullptr, 0) ==
+            0 ||
+        PQsetSingleRowMode(connection_.get()) == 0) {
+      connection_.Fail(nullptr);
+    }
+    while (true) {
+      const Result result(PQgetResult(connection_.get()));
+      if (result == nullptr) break;
+      const auto status = PQresultStatus(result.get());
+      if (status == PGRES_TUPLES_OK) continue;
+      if (status != PGRES_SINGLE_TUPLE) connection_.Fail(result.get());
+      ExpectShape(result, 1, 4);
+      sink(ToSourceFile(result));
+    }
+  }
+
+  std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) override {
+    return ReadWholeFile(connection_, path, bytes_max);
+  }
+
+  std::unique_ptr<SourceReader> OpenReader() override {
+    Connection connection = Connection::Open(parameters_);
+    connection.PrepareSession();
+    if (PostmasterStart(connection) != incarnation_) {
+      throw Error(ErrorKind::kSourceChanged,
+                  "connections to the source reach different servers, or it has restarted",
+                  "Use an address that always leads to the one primary.");
+    }
+    return std::make_unique<LibpqReader>(std::move(connection));
+  }
+
+  std::string PrimaryConninfo() const override {
+    const ConninfoOptions options(PQconninfo(connection_.get()));
+    if (options == nullptr) throw std::bad_alloc();
+    std::vector<std::pair<std::string, std::string>> kept;
+    for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
+      const std::string_view keyword = option->keyword;
+      if (option->val == nullptr || *option->val == '\0' || keyword == "dbname" ||
+          keyword == "replication" || keyword == "fallback_application_name" ||
+          keyword == "client_encoding") {
+        continue;
+      }
+      kept.emplace_back(keyword, option->val);
+    }
+    return BuildConninfo(kept);
+  }
+
+ private:
+  static SourceFile ToSourceFile(const Result& result) {
+    SourceFile file;
+    file.path = Field(result, 0, 0);
+    if (const std::string problem = PathProblem(file.path); !problem.empty()) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("the source sent a file name that is refused ({}): {}", problem,
+                              Printable(file.path)));
+    }
+    const std::string_view link = Field(result, 0, 3);
+    // An in-place tablespace has a relative link text and is a plain directory.
+    if (link.starts_with('/')) {
+      file.type = FileType::kSymlink;
+      file.link_target = link;
+    } else if (Field(result, 0, 2) == "t") {
+      file.type = FileType::kDirectory;
+    } else {
+      const std::string_view size = Field(result, 0, 1);
+      const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), file.size);
+      if (error != std::errc() || end != size.data() + size.size() || file.size > kFileBytesMax) {
+        Nonsense("file size", size);
+      }
+    }
+    return file;
+  }
+
+  Connection::Parameters parameters_;
+  Connection connection_;
+  std::string incarnation_;
+};
+
+}  // namespace
+
+std::unique_ptr<LibpqSource> LibpqSource::Connect(const ConnectOptions& options) {
+  return std::make_unique<LibpqSourceImpl>(options);
+}
+
+SourceIdentity IdentifyServer(const ConnectOptions& options) {
+  Connection connection = Connection::Open(ToParameters(options));
+  connection.PrepareSession();
+  return Identify(connection);
+}
+
+std::string RunSql(const ConnectOptions& options, const std::string& sql) {
+  Connection connection = Connection::Open(ToParameters(options));
+  const Result result = connection.Query(sql.c_str());
+  if (PQntuples(result.get()) == 0 || PQnfields(result.get()) == 0) return {};
+  return std::string(Field(result, 0, 0));
+}
+
+std::string RedactedConninfo(const std::string& conninfo) {
+  char* error = nullptr;
+  const ConninfoOptions options(PQconninfoParse(conninfo.c_str(), &error));
+  if (options == nullptr) {
+    PQfreemem(error);  // may quote the text, password included
+    return "(malformed connection string)";
+  }
+  std::vector<std::pair<std::string, std::string>> shown;
+  for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
+    if (option->val == nullptr || *option->val == '\0') continue;
+    const bool secret = option->dispchar != nullptr && *option->dispchar == '*';
+    shown.emplace_back(option->keyword, secret ? "********" : option->val);
+  }
+  return Printable(BuildConninfo(shown));
+}
+
+std::string BuildConninfo(const std::vector<std::pair<std::string, std::string>>& options) {
+  std::string conninfo;
+  for (const auto& [keyword, value] : options) {
+    if (!conninfo.empty()) conninfo += ' ';
+    conninfo += keyword + "='";
+    for (const char c : value) {
+      if (c == '\'' || c == '\\') conninfo += '\\';
+      conninfo += c;
+    }
+    conninfo += '\'';
+  }
+  return conninfo;
+}
+
+}  // namespace pgrejoin
