@@ -10,31 +10,52 @@ import pytest
 
 from . import environment as envm
 from . import tools
+from .cluster import alive, kill_all
+
+
+def session_directory() -> Path:
+    """One directory for all workers of a session, named after the process that leads it."""
+    leader = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
+    return envm.work_directory_parent() / f"pgrj-{leader}"
 
 
 @pytest.fixture(scope="session")
-def root(request) -> Path:
-    """One directory for all workers of a session; holds templates, the binary and the tests' own."""
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID", f"{os.getpid()}")[:8]
-    path = envm.work_directory_parent() / f"pgrj-{run}"
+def root() -> Path:
+    path = session_directory()
+    sweep_dead(path.parent)
     path.mkdir(exist_ok=True)
     path.chmod(0o755)
     envm.give(path)
     (path / "templates").mkdir(exist_ok=True)
     envm.give(path / "templates")
-    yield path
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        sweep(path)
+    return path
+
+
+def pytest_sessionfinish(session):
+    if "PYTEST_XDIST_WORKER" not in os.environ and session_directory().exists():
+        sweep(session_directory())
 
 
 def sweep(path: Path) -> None:
-    """Removes what all tests share; directories of failed tests stay."""
+    """Removes what the tests of a session share; directories of failed tests stay."""
     for shared in ("templates", "bin"):
         envm.remove_tree(path / shared)
     try:
         path.rmdir()
     except OSError:
         print(f"\nkept: {path}")
+
+
+def sweep_dead(parent: Path) -> None:
+    """What sessions that were killed left behind, but for their tests' directories."""
+    for path in parent.glob("pgrj-[0-9]*"):
+        if not Path(f"/proc/{path.name.removeprefix('pgrj-')}").exists():
+            for shared in ("templates", "bin"):
+                envm.remove_tree(path / shared)
+            try:
+                path.rmdir()
+            except OSError:
+                pass
 
 
 @pytest.fixture(scope="session")
@@ -65,21 +86,38 @@ def seed(request) -> int:
 @pytest.fixture
 def directory(root, request):
     """This test's own directory: removed on success, kept and named on failure."""
-    path = Path(tempfile.mkdtemp(prefix="t-", dir=root))
-    path.chmod(0o755)
-    envm.give(path)
+    path = make_directory(root)
     yield path
     kill_servers_below(path)
     report = getattr(request.node, "harness_report", None)
-    if report is not None and report.passed and not os.environ.get("PG_REJOIN_KEEP"):
+    if report is not None and not report.failed:
         envm.remove_tree(path)
     else:
         print(f"kept: {path}")
 
 
+@pytest.fixture(scope="module")
+def module_directory(root, request):
+    """A directory that the tests of a module share: kept when one of them failed."""
+    path = make_directory(root)
+    failed_before = request.session.testsfailed
+    yield path
+    kill_servers_below(path)
+    if request.session.testsfailed == failed_before:
+        envm.remove_tree(path)
+    else:
+        print(f"kept: {path}")
+
+
+def make_directory(root: Path) -> Path:
+    path = Path(tempfile.mkdtemp(prefix="t-", dir=root))
+    path.chmod(0o755)
+    envm.give(path)
+    return path
+
+
 def kill_servers_below(path: Path) -> None:
     """Whatever a failed test left running in its own directory, found by its postmaster.pid."""
-    from .cluster import alive, children_of
     for pid_file in path.glob("*/postmaster.pid"):
         try:
             pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -87,11 +125,7 @@ def kill_servers_below(path: Path) -> None:
         except (OSError, ValueError):
             continue
         if str(pid_file.parent) in command and alive(pid):
-            for victim in [pid, *children_of(pid)]:
-                try:
-                    os.kill(victim, 9)
-                except ProcessLookupError:
-                    pass
+            kill_all(pid)
 
 
 @pytest.hookimpl(hookwrapper=True)

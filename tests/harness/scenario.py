@@ -4,6 +4,7 @@ import random
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Callable
 
 import psycopg2
 
@@ -40,6 +41,26 @@ class Pair:
         self.source.kill()
 
 
+class Prepared:
+    """A diverged pair made once: the source runs on, the target is restored as often as wanted."""
+
+    def __init__(self, pair: Pair):
+        self.pair = pair
+        self.source = pair.source
+        self.pristine = pair.target.data
+        self.count = 0
+
+    def fresh_target(self, directory: Path) -> Cluster:
+        """A node on a twin of the diverged directory, in `directory`."""
+        self.count += 1
+        node = Cluster(directory, self.pair.target.major, f"r{self.count}", settings=self.pair.target.settings)
+        envm.copy_tree(self.pristine, node.data)
+        return node
+
+    def conninfo(self, **more) -> str:
+        return self.pair.conninfo(**more)
+
+
 def start_pair(directory: Path, templates: Path, major: int, seed: int, *, checksums=True, segment_mb=None,
                settings: dict | None = None, tcp=False) -> Pair:
     """A primary with data and a streaming standby."""
@@ -68,7 +89,8 @@ def start_pair(directory: Path, templates: Path, major: int, seed: int, *, check
     return Pair(primary, standby, story)
 
 
-def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False) -> Pair:
+def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
+            before_stop: Callable[[Pair], None] | None = None) -> Pair:
     """Common work, a cut, a promotion, work on both sides, and the end of the old primary."""
     primary, standby, seed = pair.target, pair.source, pair.story.seed
     rng = random.Random(f"{seed}/diverge")
@@ -125,6 +147,8 @@ def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False) ->
     finish_across(primary, f"across_{seed}", "COMMIT")
     finish_across(standby, f"across_{seed}", rng.choice(["COMMIT", "ROLLBACK", "leave"]))
 
+    if before_stop:
+        before_stop(pair)
     if stop_mode == "kill":
         load = workload.Workload(primary, seed, "doomed", steps=None).start()
         time.sleep(rng.uniform(0.2, 0.8))
