@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "cli/rewind_command.h"
 #include "cli/stop_signal.h"
+#include "pod/pod_commands.h"
 
 namespace pgrejoin {
 namespace {
@@ -78,6 +79,133 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
       "a directory that PostgreSQL refuses to start; run the same command again to finish it.");
 }
 
+void AddClusterOptions(CLI::App* command, PodOptions* options) {
+  command->add_option("--pod-name", options->pod_name, "name of this pod")->envname("POD_NAME");
+  command->add_option("--namespace", options->name_space, "its namespace")
+      ->envname("POD_NAMESPACE");
+  command->add_option("--pod-uid", options->pod_uid, "its uid")->envname("POD_UID");
+  command->add_option("--kubeconfig", options->kubeconfig, "default: the pod's service account")
+      ->envname("KUBECONFIG");
+  command->add_option("--record", options->record, "ConfigMap that holds the authority record")
+      ->envname("PG_REJOIN_RECORD");
+  command->add_option("--pod-selector", options->pod_selector, "label selector of the members")
+      ->envname("PG_REJOIN_POD_SELECTOR");
+  command->add_option("--headless-service", options->headless_service,
+                      "members are <pod>.<this>.<namespace>.svc")
+      ->envname("PG_REJOIN_HEADLESS_SERVICE");
+  command->add_option("--role-label", options->role_label, "label with the value primary or replica")
+      ->envname("PG_REJOIN_ROLE_LABEL")
+      ->capture_default_str();
+  command->add_option("--annotation-prefix", options->annotation_prefix, "of everything we report")
+      ->envname("PG_REJOIN_ANNOTATION_PREFIX")
+      ->capture_default_str();
+}
+
+void AddConnectionOptions(CLI::App* command, PodOptions* options) {
+  command->add_option("--port", options->port, "port of every member")
+      ->envname("PGPORT")
+      ->capture_default_str();
+  command->add_option("--rewind-user", options->rewind_user, "role with the four EXECUTE grants")
+      ->envname("PG_REJOIN_REWIND_USER")
+      ->capture_default_str();
+  command->add_option("--rewind-password-file", options->rewind_password_file, "its password")
+      ->envname("PG_REJOIN_REWIND_PASSWORD_FILE");
+  command->add_option("--rewind-database", options->rewind_database, "where the grants are")
+      ->envname("PG_REJOIN_REWIND_DATABASE")
+      ->capture_default_str();
+  command->add_option("--sslmode", options->sslmode, "of every connection to another member")
+      ->envname("PG_REJOIN_SSLMODE")
+      ->capture_default_str()
+      ->check(CLI::IsMember(
+          {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}));
+  command->add_option("--sslrootcert", options->sslrootcert, "file with the authorities to trust")
+      ->envname("PG_REJOIN_SSLROOTCERT");
+}
+
+void AddPodOptions(CLI::App* command, PodOptions* options) {
+  command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
+  AddClusterOptions(command, options);
+  AddConnectionOptions(command, options);
+  command->add_option("--discovery", options->discovery, "record, service or label")
+      ->envname("PG_REJOIN_DISCOVERY")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"record", "service", "label"}));
+  command->add_option("--replication-user", options->replication_user, "of primary_conninfo")
+      ->envname("PG_REJOIN_REPLICATION_USER")
+      ->capture_default_str();
+  command->add_option("--replication-password-file", options->replication_password_file,
+                      "copied to <run dir>/pgpass with mode 0600")
+      ->envname("PG_REJOIN_REPLICATION_PASSWORD_FILE");
+  command->add_option("--run-dir", options->run_dir, "memory emptyDir shared by the containers")
+      ->envname("PG_REJOIN_RUN_DIR")
+      ->capture_default_str();
+}
+
+void AddInitOptions(CLI::App* command, PodOptions* options) {
+  AddPodOptions(command, options);
+  command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
+      ->envname("PG_REJOIN_PRIMARY_SERVICE");
+  command->add_option("--members", options->members,
+                      "every pod name there can be, comma separated: lets the last primary start "
+                      "without the API when all others are its standbys")
+      ->envname("PG_REJOIN_MEMBERS");
+  command->add_option("--deadline-s", options->deadline_s, "how long to wait before status 10")
+      ->envname("PG_REJOIN_DEADLINE_S")
+      ->capture_default_str()
+      ->check(CLI::Range(0, 86400));
+  command->add_option("--connections", options->connections, "connections that copy")
+      ->envname("PG_REJOIN_CONNECTIONS")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  // CLI11 takes an empty variable for an absent one; here it means "do not hand over the gate".
+  const char* bin_dir = std::getenv("PG_REJOIN_BIN_DIR");
+  if (bin_dir != nullptr) options->bin_dir = bin_dir;
+  command->add_option("--bin-dir", options->bin_dir,
+                      "where pg-rejoin-gate is copied to; env: PG_REJOIN_BIN_DIR, empty for nowhere")
+      ->capture_default_str();
+  command->add_option("--termination-log", options->termination_log, "where the outcome is written")
+      ->envname("PG_REJOIN_TERMINATION_LOG")
+      ->capture_default_str();
+  command->add_option("--data-directory-mode", options->data_directory_mode, "0700 or 0750")
+      ->envname("PG_REJOIN_DATA_DIRECTORY_MODE")
+      ->capture_default_str();
+  command->footer(
+      "Exit status: 0 start PostgreSQL; 2 usage or configuration; 10 waited in vain, run it again;\n"
+      "11 the source changed, run it again; 20 refused, nothing changed; 21 directory in use;\n"
+      "30 directory failing or half rewound; 70 a bug.");
+}
+
+void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* flags) {
+  AddClusterOptions(command, options);
+  AddConnectionOptions(command, options);
+  command->add_option("--promote-user", options->promote_user, "role that may run pg_promote()")
+      ->envname("PG_REJOIN_PROMOTE_USER")
+      ->capture_default_str();
+  command->add_option("--promote-password-file", options->promote_password_file, "its password")
+      ->envname("PG_REJOIN_PROMOTE_PASSWORD_FILE");
+  command->add_flag("--require-caught-up", flags->require_caught_up,
+                    "refuse when the primary has more WAL or does not answer");
+  command->add_flag("--force", flags->force,
+                    "although this standby lacks the branch that the record describes");
+  command->footer(
+      "Example: kubectl exec db-1 -c rejoin -- pg-rejoin promote\n"
+      "Stop or cut off the old primary first if clients can still reach it. Run the command again\n"
+      "to finish an interrupted promotion.\n"
+      "Exit status: 0 promoted, or primary already; 10 try again; 20 refused, nothing changed.");
+}
+
+void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* flags) {
+  AddClusterOptions(command, options);
+  command->add_option("--pod", flags->pod, "the pod that may start read-write (default: this one)");
+  command->add_option("--system-identifier", flags->system_identifier,
+                      "default: what the pod has published");
+  command->add_option("--history", flags->history, "default: what the pod has published");
+  command->footer(
+      "Example: kubectl exec db-0 -c rejoin-init -- pg-rejoin approve\n"
+      "For a pod that waits because nobody with authority says who is primary. Used once, by that\n"
+      "pod and with exactly that data.");
+}
+
 void PrintError(const std::string& message, const std::string& hint) {
   std::fprintf(stderr, "pg-rejoin: error: %s\n", message.c_str());
   if (!hint.empty()) std::fprintf(stderr, "hint: %s\n", hint.c_str());
@@ -131,23 +259,86 @@ int RunAsPgRewind(int argc, char** argv) {
   return RunRewind(options, log);
 }
 
+int StatusOf(ErrorKind kind) { return ExitStatus(kind); }
+
+// Runs a command of a pod: any status may come back.
+template <typename Command>
+int RunInPod(const LogOptions& log, std::optional<std::chrono::milliseconds> grace,
+             int interrupted_status, const Command& command) {
+  StartLog(log);
+  return Guard(
+      [&] {
+        StopSignal stop(interrupted_status, grace);
+        return command(stop.token());
+      },
+      StatusOf);
+}
+
+struct Commands {
+  RewindCommandOptions rewind;
+  PodOptions pod;
+  PromoteFlags promote;
+  ApproveFlags approve;
+  LogOptions log;
+};
+
+int Run(const CLI::App& app, const Commands& commands) {
+  constexpr std::chrono::milliseconds kSidecarGrace{1000};
+  const int interrupted = ExitStatus(ErrorKind::kUnavailable);
+  const std::string name = app.get_subcommands().front()->get_name();
+  if (name == "rewind") return RunRewind(commands.rewind, commands.log);
+  if (name == "init") {
+    return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
+      return RunInitCommand(commands.pod, std::move(stop));
+    });
+  }
+  if (name == "sidecar") {
+    return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
+      return RunSidecarCommand(commands.pod, std::move(stop));
+    });
+  }
+  if (name == "promote") {
+    return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
+      return RunPromoteCommand(commands.pod, commands.promote, std::move(stop));
+    });
+  }
+  return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
+    return RunApproveCommand(commands.pod, commands.approve, std::move(stop));
+  });
+}
+
 int RunAsPgRejoin(int argc, char** argv) {
   CLI::App app("Brings an old PostgreSQL primary back as a standby after a failover.", "pg-rejoin");
   app.set_help_flag("-?,-h,--help", "show this help, then exit");
   app.set_version_flag("-V,--version", "pg-rejoin " PG_REJOIN_VERSION,
                        "output version information, then exit");
   app.require_subcommand(1);
-  RewindCommandOptions rewind_options;
-  LogOptions log;
+  app.footer(
+      "Every option of a command can be given by the environment variable in brackets; a flag wins.\n"
+      "pg-rejoin COMMAND --help shows them.");
+  Commands commands;
+  CLI::App* init = app.add_subcommand(
+      "init", "in an init container: make the data directory fit to start, or wait, or refuse");
+  AddInitOptions(init, &commands.pod);
+  CLI::App* sidecar =
+      app.add_subcommand("sidecar", "beside the server: keep the role label and the record");
+  AddPodOptions(sidecar, &commands.pod);
+  CLI::App* promote = app.add_subcommand("promote", "make this pod's standby the primary");
+  AddPromoteOptions(promote, &commands.pod, &commands.promote);
+  CLI::App* approve =
+      app.add_subcommand("approve", "let a pod start read-write once, where nothing else says so");
+  AddApproveOptions(approve, &commands.pod, &commands.approve);
   CLI::App* rewind =
       app.add_subcommand("rewind", "the drop-in for pg_rewind; also taken under that name");
-  AddRewindOptions(rewind, &rewind_options, &log);
+  AddRewindOptions(rewind, &commands.rewind, &commands.log);
+  for (CLI::App* command : {init, sidecar, promote, approve}) AddLogOptions(command, &commands.log);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return ParseFailed(app, error, rewind->parsed() ? kDropInFailure : ExitStatus(ErrorKind::kUsage));
+    return ParseFailed(app, error,
+                       rewind->parsed() ? kDropInFailure : ExitStatus(ErrorKind::kUsage));
   }
-  return RunRewind(rewind_options, log);
+  return Run(app, commands);
 }
 
 }  // namespace

@@ -6,7 +6,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "cli/progress_meter.h"
+#include "report/progress_meter.h"
 #include "rewind/rewind.h"
 #include "source/libpq_source.h"
 #include "target/directory_lock.h"

@@ -92,9 +92,10 @@ int OpenLock(const char* pgdata) {
     FailUsage("path too long: ", pgdata);
   }
   int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
-  // Somebody else's file is good enough for a flock, which needs no right to write.
-  if (fd < 0 && errno == EACCES) fd = open(path, O_RDONLY | O_NOFOLLOW);
-  if (fd < 0) fd = open(pgdata, O_RDONLY | O_DIRECTORY);
+  // The same rule as in target/directory_lock.cc: both must meet at one lock.
+  if (fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM)) {
+    fd = open(pgdata, O_RDONLY | O_DIRECTORY);
+  }
   if (fd < 0) {
     dprintf(STDERR_FILENO, "pg-rejoin-gate: error: could not open \"%s\" nor \"%s\": %s\n", path,
             pgdata, strerror(errno));

@@ -1,4 +1,4 @@
-#include "cli/progress_meter.h"
+#include "report/progress_meter.h"
 
 #include <array>
 

@@ -1,0 +1,121 @@
+#include "pod/handover.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.h"
+#include "base/unique_fd.h"
+#include "k8s/cluster_config.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr size_t kGateBytesMax = 16 * 1024 * 1024;
+
+Error CouldNotWrite(const std::string& path) {
+  return SystemError(ErrorKind::kUnavailable, "could not write \"" + path + "\"");
+}
+
+void WriteWhole(const std::string& path, const std::string& content, mode_t mode) {
+  const std::string temporary = path + ".new";
+  ::unlink(temporary.c_str());
+  const UniqueFd fd(
+      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) throw CouldNotWrite(temporary);
+  for (size_t written = 0; written < content.size();) {
+    const ssize_t bytes =
+        ::write(fd.get(), content.data() + written, content.size() - written);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes < 0) throw CouldNotWrite(temporary);
+    written += static_cast<size_t>(bytes);
+  }
+  if (::fchmod(fd.get(), mode) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
+    throw CouldNotWrite(path);
+  }
+}
+
+std::string ReadProgram(const std::string& path) {
+  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  struct stat status {};
+  if (!fd.valid() || ::fstat(fd.get(), &status) != 0) {
+    throw SystemError(ErrorKind::kUsage, "could not open \"" + path + "\"");
+  }
+  const auto size = static_cast<size_t>(status.st_size);
+  if (size > kGateBytesMax) throw Error(ErrorKind::kUsage, "\"" + path + "\" is too long");
+  std::string content(size, '\0');
+  for (size_t read = 0; read < size;) {
+    const ssize_t bytes = ::read(fd.get(), content.data() + read, size - read);
+    if (bytes < 0 && errno == EINTR) continue;
+    if (bytes <= 0) throw SystemError(ErrorKind::kUsage, "could not read \"" + path + "\"");
+    read += static_cast<size_t>(bytes);
+  }
+  return content;
+}
+
+}  // namespace
+
+void HandOverGate(const std::string& bin_dir) {
+  if (bin_dir.empty()) return;
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
+  const std::string gate = self.parent_path() / "pg-rejoin-gate";
+  WriteWhole(bin_dir + "/pg-rejoin-gate", ReadProgram(gate), 0755);
+}
+
+std::string PassfileLine(const std::string& user, const std::string& password) {
+  const auto escape = [](const std::string& text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == ':' || c == '\\') out += '\\';
+      out += c;
+    }
+    return out;
+  };
+  return "*:*:*:" + escape(user) + ":" + escape(password) + "\n";
+}
+
+bool WritePassfile(const PodOptions& options) {
+  const std::string& source = options.replication_password_file;
+  if (source.empty()) return false;
+  std::string password;
+  try {
+    password = ReadSmallFile(source, "password file");
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kUnavailable, error.message());
+  }
+  while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
+    password.pop_back();
+  }
+  const std::string line = PassfileLine(options.replication_user, password);
+  const std::string path = PassfilePath(options);
+  if (std::filesystem::exists(path) && ReadSmallFile(path, "passfile") == line) return false;
+  WriteWhole(path, line, 0600);
+  return true;
+}
+
+std::string PrimaryConninfoLine(const std::string& conninfo) {
+  std::string line = "primary_conninfo = '";
+  for (const char c : conninfo) {
+    if (c == '\'' || c == '\\') line += c;
+    line += c;
+  }
+  return line + "'\n";
+}
+
+void WriteCloneRequest(const PodOptions& options, const std::string& host) {
+  WriteWhole(options.run_dir + "/primary-conninfo.conf",
+             PrimaryConninfoLine(StandbyConninfo(options)), 0600);
+  // Last: its presence is what the clone container goes by.
+  WriteWhole(options.run_dir + "/clone-from", CloneConninfo(options, host), 0600);
+}
+
+void RemoveCloneRequest(const PodOptions& options) {
+  std::error_code ignored;  // absent is what we want
+  std::filesystem::remove(options.run_dir + "/clone-from", ignored);
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,171 @@
+#include "pod/pod_commands.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <cstdio>
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "pod/init.h"
+#include "pod/sidecar.h"
+#include "source/libpq_source.h"
+#include "topology/promotion.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr std::chrono::milliseconds kEvidenceTimeout{5000};
+constexpr std::chrono::milliseconds kReportTimeout{2000};
+constexpr int kPromoteWaitSeconds = 60;
+
+ApiClient MakeApi(const PodOptions& options, std::chrono::milliseconds timeout, int attempts,
+                  std::stop_token stop) {
+  return ApiClient(LoadClusterConfig(options.kubeconfig), {.name_space = options.name_space,
+                                                           .timeout = timeout,
+                                                           .attempts = attempts,
+                                                           .stop = std::move(stop)});
+}
+
+AskServer MakeAskServer(const PodOptions& options) {
+  return [&options](const std::string& host) {
+    return IdentifyServer(RewindConnection(options, host));
+  };
+}
+
+SourceIdentity IdentifyLocal(const PodOptions& options) {
+  return IdentifyServer(
+      LocalConnection(options, options.rewind_user, options.rewind_password_file));
+}
+
+LocalRole ProbeLocal(const PodOptions& options) {
+  try {
+    const std::string answer =
+        RunSql(LocalConnection(options, options.rewind_user, options.rewind_password_file),
+               "SELECT pg_catalog.pg_is_in_recovery()");
+    return answer == "f" ? LocalRole::kReadWrite : LocalRole::kInRecovery;
+  } catch (const Error& error) {
+    LogDebug("local server: {}", error.message());
+    return LocalRole::kUnknown;
+  }
+}
+
+LocalServer MakeLocalServer(const PodOptions& options) {
+  LocalServer server;
+  server.identify = [&options] { return IdentifyLocal(options); };
+  server.promote = [&options] {
+    return RunSql(LocalConnection(options, options.promote_user, options.promote_password_file),
+                  fmt::format("SELECT pg_catalog.pg_promote(true, {})", kPromoteWaitSeconds)) ==
+           "t";
+  };
+  server.checkpoint = [&options] {
+    RunSql(LocalConnection(options, options.promote_user, options.promote_password_file),
+           "CHECKPOINT");
+  };
+  return server;
+}
+
+std::string PublishedState(const std::optional<Pod>& pod, const PodOptions& options,
+                           const std::string& key) {
+  if (!pod) return {};
+  const auto found = pod->annotations.find(options.annotation_prefix + key);
+  return found == pod->annotations.end() ? std::string() : found->second;
+}
+
+}  // namespace
+
+int RunInitCommand(const PodOptions& options, std::stop_token stop) {
+  CheckInitOptions(options);
+  if (geteuid() == 0) {
+    throw Error(ErrorKind::kUsage, "cannot be executed by \"root\"",
+                "Set securityContext.runAsUser to the user that owns the data directory.");
+  }
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 2, stop);
+  // A report that SIGTERM cuts short is still sent: no stop token.
+  ApiClient report_api = MakeApi(options, kReportTimeout, 1, {});
+  InitDependencies outside;
+  outside.api = &api;
+  outside.report_api = &report_api;
+  outside.ask = MakeAskServer(options);
+  outside.connect = [&options](const std::string& host) -> std::unique_ptr<RewindSource> {
+    return LibpqSource::Connect(RewindConnection(options, host));
+  };
+  outside.inspect = InspectDirectory;
+  outside.rewind = Rewind;
+  return RunInit(options, outside, std::move(stop));
+}
+
+int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
+  CheckSidecarOptions(options);
+  ApiClient api = MakeApi(options, kReportTimeout, 1, stop);
+  SidecarDependencies outside;
+  outside.api = &api;
+  outside.probe = [&options] { return ProbeLocal(options); };
+  outside.identify = [&options] { return IdentifyLocal(options); };
+  RunSidecar(options, outside, std::move(stop));
+  return 0;
+}
+
+int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags,
+                      std::stop_token stop) {
+  CheckRecordOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  AuthorityStore store(&api, options.record);
+  const Discovery discovery(&api, MakeDiscoveryOptions(options), MakeAskServer(options));
+  PromoteOptions promote;
+  promote.own_pod = options.pod_name;
+  promote.force = flags.force;
+  promote.require_caught_up = flags.require_caught_up;
+  promote.ask_primary = [&](const std::string& pod) -> std::optional<SourceIdentity> {
+    try {
+      return IdentifyServer(RewindConnection(options, discovery.MemberHost(pod)));
+    } catch (const Error& error) {
+      LogDebug("{}: {}", pod, error.message());
+      return std::nullopt;
+    }
+  };
+  const PromoteResult result = Promote(&store, MakeLocalServer(options), promote);
+  std::printf("%s %s primary on timeline %u since %s (epoch %llu)\n", options.pod_name.c_str(),
+              result.was_primary_already ? "already is" : "is now", result.record.timeline,
+              result.record.switch_lsn.ToString().c_str(),
+              static_cast<unsigned long long>(result.record.epoch));
+  try {
+    if (!options.pod_uid.empty() && !options.pod_selector.empty()) {
+      LabelHolder(&api, options, true);
+    }
+  } catch (const Error& error) {
+    LogWarning("the sidecar will put the role labels right: {}", error.message());
+  }
+  return 0;
+}
+
+int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags,
+                      std::stop_token stop) {
+  CheckRecordOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  AuthorityStore store(&api, options.record);
+  Approval approval;
+  approval.pod = flags.pod.empty() ? options.pod_name : flags.pod;
+  const std::optional<Pod> pod = api.GetPod(approval.pod);
+  approval.history =
+      flags.history.empty() ? PublishedState(pod, options, "history") : flags.history;
+  const std::string identifier = flags.system_identifier.empty()
+                                     ? PublishedState(pod, options, "system-identifier")
+                                     : flags.system_identifier;
+  const char* end = identifier.data() + identifier.size();
+  const auto parsed = std::from_chars(identifier.data(), end, approval.system_identifier);
+  if (parsed.ec != std::errc() || parsed.ptr != end || approval.history.empty()) {
+    throw Error(ErrorKind::kUsage,
+                "pod " + approval.pod + " has not published its system identifier and history",
+                "Wait until its init container does, or give --system-identifier and --history.");
+  }
+  Approve(&store, approval);
+  std::printf("%s may start read-write once, with system identifier %llu and history %s\n",
+              approval.pod.c_str(), static_cast<unsigned long long>(approval.system_identifier),
+              approval.history.c_str());
+  return 0;
+}
+
+}  // namespace pgrejoin

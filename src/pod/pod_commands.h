@@ -1,0 +1,29 @@
+// The commands that run in a pod, wired to a real API server and a real PostgreSQL.
+#pragma once
+
+#include <stop_token>
+#include <string>
+
+#include "pod/pod_options.h"
+
+namespace pgrejoin {
+
+// Each returns the exit status; Errors about configuration are thrown.
+int RunInitCommand(const PodOptions& options, std::stop_token stop);
+int RunSidecarCommand(const PodOptions& options, std::stop_token stop);
+
+struct PromoteFlags {
+  bool force = false;
+  bool require_caught_up = false;
+};
+int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop);
+
+struct ApproveFlags {
+  std::string pod;  // whom to approve; "" = our own
+  // What the approval is bound to; "" = what the pod has published about itself.
+  std::string system_identifier;
+  std::string history;
+};
+int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop);
+
+}  // namespace pgrejoin

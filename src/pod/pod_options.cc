@@ -1,0 +1,150 @@
+#include "pod/pod_options.h"
+
+#include "base/error.h"
+#include "k8s/cluster_config.h"
+
+namespace pgrejoin {
+namespace {
+
+// Short: a member that does not answer at once is asked again in the next round.
+constexpr int kAskTimeoutSeconds = 3;
+
+void Require(const std::string& value, const char* flag, const char* variable) {
+  if (!value.empty()) return;
+  throw Error(ErrorKind::kUsage, std::string("missing ") + flag,
+              std::string("Give ") + flag + " or set " + variable + ".");
+}
+
+std::string ReadPassword(const std::string& path) {
+  if (path.empty()) return {};
+  try {
+    std::string password = ReadSmallFile(path, "password file");
+    while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
+      password.pop_back();
+    }
+    return password;
+  } catch (const Error& error) {
+    // kubelet swaps the files of a Secret; a missing one may be there in a moment.
+    throw Error(ErrorKind::kUnavailable, error.message());
+  }
+}
+
+using Keywords = std::vector<std::pair<std::string, std::string>>;
+
+void AddTls(const PodOptions& options, Keywords* keywords) {
+  keywords->emplace_back("sslmode", options.sslmode);
+  if (!options.sslrootcert.empty()) keywords->emplace_back("sslrootcert", options.sslrootcert);
+}
+
+}  // namespace
+
+void CheckRecordOptions(const PodOptions& options) {
+  Require(options.pod_name, "--pod-name", "POD_NAME");
+  Require(options.name_space, "--namespace", "POD_NAMESPACE");
+  Require(options.record, "--record", "PG_REJOIN_RECORD");
+}
+
+void CheckSidecarOptions(const PodOptions& options) {
+  Require(options.pgdata, "--pgdata", "PGDATA");
+  Require(options.pod_name, "--pod-name", "POD_NAME");
+  Require(options.name_space, "--namespace", "POD_NAMESPACE");
+  Require(options.pod_uid, "--pod-uid", "POD_UID");
+  Require(options.pod_selector, "--pod-selector", "PG_REJOIN_POD_SELECTOR");
+  if (options.discovery == "record") {
+    Require(options.record, "--record", "PG_REJOIN_RECORD");
+    Require(options.headless_service, "--headless-service", "PG_REJOIN_HEADLESS_SERVICE");
+  }
+}
+
+void CheckInitOptions(const PodOptions& options) {
+  CheckSidecarOptions(options);
+  Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
+  Require(options.replication_password_file, "--replication-password-file",
+          "PG_REJOIN_REPLICATION_PASSWORD_FILE");
+  Require(options.rewind_password_file, "--rewind-password-file",
+          "PG_REJOIN_REWIND_PASSWORD_FILE");
+  DataDirectoryMode(options);
+  if (options.discovery == "label" && options.role_label == PodOptions().role_label) {
+    throw Error(ErrorKind::kUsage,
+                "the label " + options.role_label + " is kept by our own sidecar and proves nothing",
+                "With --discovery=label give the label that your operator keeps: --role-label.");
+  }
+}
+
+mode_t DataDirectoryMode(const PodOptions& options) {
+  if (options.data_directory_mode == "0700") return 0700;
+  if (options.data_directory_mode == "0750") return 0750;
+  throw Error(ErrorKind::kUsage,
+              "data directory mode \"" + Printable(options.data_directory_mode) +
+                  "\" is neither 0700 nor 0750",
+              "PostgreSQL accepts no other.");
+}
+
+DiscoveryOptions MakeDiscoveryOptions(const PodOptions& options) {
+  DiscoveryOptions discovery;
+  if (options.discovery == "service") discovery.kind = DiscoveryKind::kService;
+  if (options.discovery == "label") discovery.kind = DiscoveryKind::kLabel;
+  discovery.own_pod = options.pod_name;
+  discovery.name_space = options.name_space;
+  discovery.record = options.record;
+  discovery.primary_service = options.primary_service;
+  discovery.headless_service = options.headless_service;
+  discovery.pod_selector = options.pod_selector;
+  discovery.role_label = options.role_label;
+  discovery.annotation_prefix = options.annotation_prefix;
+  for (size_t begin = 0; begin < options.members.size();) {
+    const size_t comma = std::min(options.members.find(',', begin), options.members.size());
+    if (comma > begin) discovery.members.push_back(options.members.substr(begin, comma - begin));
+    begin = comma + 1;
+  }
+  return discovery;
+}
+
+ConnectOptions RewindConnection(const PodOptions& options, const std::string& host) {
+  Keywords keywords{{"host", host},
+                    {"port", options.port},
+                    {"user", options.rewind_user},
+                    {"dbname", options.rewind_database},
+                    {"application_name", "pg-rejoin"}};
+  AddTls(options, &keywords);
+  return {.conninfo = BuildConninfo(keywords),
+          .password = ReadPassword(options.rewind_password_file),
+          .connect_timeout_s = kAskTimeoutSeconds};
+}
+
+ConnectOptions LocalConnection(const PodOptions& options, const std::string& user,
+                               const std::string& password_file) {
+  // The loopback needs no proof of the server's name, and no certificate has one for it.
+  return {.conninfo = BuildConninfo({{"host", "127.0.0.1"},
+                                     {"port", options.port},
+                                     {"user", user},
+                                     {"dbname", options.rewind_database},
+                                     {"application_name", "pg-rejoin"},
+                                     {"sslmode", "prefer"}}),
+          .password = ReadPassword(password_file),
+          .connect_timeout_s = kAskTimeoutSeconds};
+}
+
+std::string PassfilePath(const PodOptions& options) { return options.run_dir + "/pgpass"; }
+
+std::string StandbyConninfo(const PodOptions& options) {
+  Keywords keywords{{"host", options.primary_service + "." + options.name_space + ".svc"},
+                    {"port", options.port},
+                    {"user", options.replication_user},
+                    {"passfile", PassfilePath(options)},
+                    {"application_name", options.pod_name}};
+  AddTls(options, &keywords);
+  return BuildConninfo(keywords);
+}
+
+std::string CloneConninfo(const PodOptions& options, const std::string& host) {
+  Keywords keywords{{"host", host},
+                    {"port", options.port},
+                    {"user", options.replication_user},
+                    {"passfile", PassfilePath(options)},
+                    {"application_name", options.pod_name}};
+  AddTls(options, &keywords);
+  return BuildConninfo(keywords);
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,70 @@
+// What the chart tells the commands that run in a pod: docs/reference/configuration.md.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <string>
+#include <vector>
+
+#include "source/libpq_source.h"
+#include "topology/discovery.h"
+
+namespace pgrejoin {
+
+struct PodOptions {
+  std::string pgdata;
+  std::string port = "5432";
+  std::string pod_name;
+  std::string name_space;
+  std::string pod_uid;
+  std::string kubeconfig;  // "" = in the cluster
+
+  std::string discovery = "record";
+  std::string record;
+  std::string primary_service;
+  std::string headless_service;
+  std::string pod_selector;
+  std::string members;  // comma separated; for the case that the API is down
+  std::string role_label = "pg-rejoin.io/role";
+  std::string annotation_prefix = "pg-rejoin.io/";
+
+  std::string rewind_user = "rewind";
+  std::string rewind_password_file;
+  std::string rewind_database = "postgres";
+  std::string replication_user = "replicator";
+  std::string replication_password_file;
+  std::string promote_user = "promoter";
+  std::string promote_password_file;
+  std::string sslmode = "prefer";
+  std::string sslrootcert;
+
+  int deadline_s = 300;
+  int connections = 4;
+  std::string run_dir = "/run/pg-rejoin";
+  std::string bin_dir = "/pg-rejoin/bin";  // "" = the gate is not handed over
+  std::string termination_log = "/dev/termination-log";
+  std::string data_directory_mode = "0700";
+};
+
+// Throw Error(kUsage) that names the option and its environment variable.
+void CheckInitOptions(const PodOptions& options);
+void CheckSidecarOptions(const PodOptions& options);
+void CheckRecordOptions(const PodOptions& options);  // promote, approve
+
+mode_t DataDirectoryMode(const PodOptions& options);
+DiscoveryOptions MakeDiscoveryOptions(const PodOptions& options);
+
+// The connections that a pod makes. Passwords are read from their files each time, since Secrets
+// rotate, and travel in ConnectOptions::password only, never in a connection string.
+ConnectOptions RewindConnection(const PodOptions& options, const std::string& host);
+ConnectOptions LocalConnection(const PodOptions& options, const std::string& user,
+                               const std::string& password_file);
+
+// What the standby's postgresql.auto.conf gets: the primary Service's name and a passfile.
+std::string StandbyConninfo(const PodOptions& options);
+// What pg_basebackup gets: the confirmed primary's own address and the same passfile.
+std::string CloneConninfo(const PodOptions& options, const std::string& host);
+std::string PassfilePath(const PodOptions& options);
+
+}  // namespace pgrejoin

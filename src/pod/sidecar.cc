@@ -1,0 +1,126 @@
+#include "pod/sidecar.h"
+
+#include "base/backoff.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "pod/handover.h"
+#include "topology/promotion.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr std::chrono::milliseconds kPollInterval{1000};
+constexpr std::chrono::seconds kSyncInterval{5};
+constexpr const char* kPrimaryRole = "primary";
+constexpr const char* kReplicaRole = "replica";
+
+std::string LabelOf(const Pod& pod, const std::string& label) {
+  const auto found = pod.labels.find(label);
+  return found == pod.labels.end() ? std::string() : found->second;
+}
+
+// Puts the label right, if it is not.
+void SetRoleLabel(KubernetesApi* api, const std::string& label, const Pod& pod,
+                  const std::string& role) {
+  if (LabelOf(pod, label) == role) return;
+  const PatchOutcome patched = api->PatchPodMetadata(
+      {.pod_name = pod.name, .uid = pod.uid, .labels = {{label, role}}, .annotations = {}});
+  if (patched == PatchOutcome::kDone) LogInfo("pod {} is now labelled {}", pod.name, role);
+}
+
+}  // namespace
+
+void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit) {
+  std::optional<Pod> own;
+  for (const Pod& pod : api->ListPods(options.pod_selector)) {
+    if (pod.name == options.pod_name) {
+      own = pod;
+    } else if (fit && LabelOf(pod, options.role_label) == kPrimaryRole) {
+      SetRoleLabel(api, options.role_label, pod, kReplicaRole);
+    }
+  }
+  if (own && own->uid == options.pod_uid) {
+    SetRoleLabel(api, options.role_label, *own, fit ? kPrimaryRole : kReplicaRole);
+  }
+}
+
+Sidecar::Sidecar(const PodOptions& options, const SidecarDependencies& outside)
+    : options_(options), outside_(outside), store_(outside.api, options.record) {}
+
+void Sidecar::Step(Clock::time_point now) {
+  complained_ = false;
+  Try([this] {
+    if (WritePassfile(options_)) LogInfo("the passfile follows a changed Secret");
+  });
+  if (options_.discovery == "record") {
+    Try([this, now] {
+      const LocalRole role = outside_.probe();
+      const bool due = !last_sync_ || now - *last_sync_ >= kSyncInterval;
+      if (role == last_role_ && !due) return;
+      if (role != last_role_) completed_.reset();
+      last_role_ = role;
+      last_sync_ = now;
+      Sync(role);
+    });
+  }
+  if (!complained_) last_problem_.clear();
+}
+
+void Sidecar::Try(const std::function<void()>& duty) {
+  try {
+    duty();
+  } catch (const std::exception& error) {
+    Complain(error.what());
+  }
+}
+
+// Once for each problem, not every few seconds.
+void Sidecar::Complain(const std::string& problem) {
+  complained_ = true;
+  if (problem == last_problem_) return;
+  last_problem_ = problem;
+  LogWarning("{}", problem);
+}
+
+void Sidecar::Sync(LocalRole role) {
+  const AuthorityStore::Versioned read = store_.Read();
+  const bool holder = read.record.primary == options_.pod_name;
+  if (!holder || role == LocalRole::kInRecovery) {
+    const auto own = outside_.api->GetPod(options_.pod_name);
+    if (own && own->uid == options_.pod_uid) {
+      SetRoleLabel(outside_.api, options_.role_label, *own, kReplicaRole);
+    }
+    if (!holder && role == LocalRole::kReadWrite) {
+      Complain("this server runs read-write although the authority record names " +
+               (read.record.primary.empty() ? "nobody" : read.record.primary) +
+               "; restart the pod to make it follow");
+    }
+    return;
+  }
+  // A server that does not answer for a moment (no free connection) keeps the label it has.
+  if (role == LocalRole::kReadWrite) LabelHolder(outside_.api, options_, HolderIsFit(read));
+}
+
+// The holder's server must be on the record's branch to be shown to clients.
+bool Sidecar::HolderIsFit(const AuthorityStore::Versioned& read) {
+  if (completed_ && *completed_ == read.record) return true;
+  try {
+    CompleteRecord(&store_, read, outside_.identify());
+    completed_ = store_.Read().record;
+    return completed_->primary == options_.pod_name;
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNotRewindable) throw;
+    Complain(error.message());
+    return false;
+  }
+}
+
+void RunSidecar(const PodOptions& options, const SidecarDependencies& outside,
+                std::stop_token stop) {
+  Sidecar sidecar(options, outside);
+  do {
+    sidecar.Step(Sidecar::Clock::now());
+  } while (SleepFor(kPollInterval, stop));
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,67 @@
+// `pg-rejoin sidecar`: runs beside the server, never touches its directory, and never ends for lack
+// of an API, since a failing sidecar would take a healthy database out of its Service.
+//
+// Duties, with --discovery=record:
+//   - the record's holder carries the label <role>=primary while its server is read-write; it takes
+//     the label from every other pod; everybody else is labelled replica;
+//   - the holder completes the record: system identifier after the first start, timeline and
+//     history after a promotion that was cut short;
+//   - the passfile follows the Secret.
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <optional>
+#include <stop_token>
+#include <string>
+
+#include "k8s/api_client.h"
+#include "pod/pod_options.h"
+#include "topology/authority_record.h"
+
+namespace pgrejoin {
+
+enum class LocalRole { kUnknown, kReadWrite, kInRecovery };
+
+struct SidecarDependencies {
+  KubernetesApi* api = nullptr;
+  std::function<LocalRole()> probe;           // kUnknown when the server does not answer
+  std::function<SourceIdentity()> identify;   // throws Error
+};
+
+class Sidecar {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Sidecar(const PodOptions& options, const SidecarDependencies& outside);
+
+  // One look. Asks the API when the local role has changed, else every few seconds. Never throws for
+  // what happens in the outside world.
+  void Step(Clock::time_point now);
+
+ private:
+  void Sync(LocalRole role);
+  bool HolderIsFit(const AuthorityStore::Versioned& read);
+  void Try(const std::function<void()>& duty);
+  void Complain(const std::string& problem);
+
+  const PodOptions& options_;
+  const SidecarDependencies& outside_;
+  AuthorityStore store_;
+  LocalRole last_role_ = LocalRole::kUnknown;
+  std::optional<Clock::time_point> last_sync_;
+  std::string last_problem_;
+  bool complained_ = false;  // in this step
+  // The record as we last completed it, or found it complete.
+  std::optional<AuthorityRecord> completed_;
+};
+
+// The holder's own label, primary if it is fit; then no other pod keeps that label. For the sidecar
+// and for promote.
+void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit);
+
+// Until stop is requested.
+void RunSidecar(const PodOptions& options, const SidecarDependencies& outside,
+                std::stop_token stop);
+
+}  // namespace pgrejoin

@@ -1,0 +1,392 @@
+#include "topology/decision.h"
+
+#include <algorithm>
+
+#include <spdlog/fmt/fmt.h>
+
+namespace pgrejoin {
+namespace {
+
+Decision Start(std::string reason, std::string message) {
+  return {Action::kStart, std::move(reason), std::move(message), {}, ErrorKind::kUnavailable};
+}
+
+Decision Act(Action action, std::string reason, std::string message) {
+  return {action, std::move(reason), std::move(message), {}, ErrorKind::kUnavailable};
+}
+
+Decision Wait(std::string reason, std::string message, std::string hint = {}) {
+  return {Action::kWait, std::move(reason), std::move(message), std::move(hint),
+          ErrorKind::kUnavailable};
+}
+
+Decision Refuse(ErrorKind kind, std::string reason, std::string message, std::string hint) {
+  return {Action::kRefuse, std::move(reason), std::move(message), std::move(hint), kind};
+}
+
+constexpr const char* kCloneHint =
+    "Keep a copy of the directory if its data matters, then empty it: the pod clones the primary.";
+constexpr const char* kConflictHint =
+    "Compare the two servers' data and decide which one stays. `pg-rejoin approve` lets this pod "
+    "lead; emptying its directory makes it clone the other.";
+
+bool HasSystemIdentifier(const DirectoryState& local) {
+  return local.kind != DirectoryKind::kEmpty && local.kind != DirectoryKind::kHalfMade;
+}
+
+bool IsApproved(const DirectoryState& local, const Evidence& evidence) {
+  const auto& approval = evidence.record.approval;
+  return approval && approval->pod == evidence.own_pod &&
+         approval->system_identifier == local.system_identifier &&
+         approval->history == local.history.ToString();
+}
+
+template <typename Speaks>
+const PeerState* FindPeer(const DirectoryState& local, const Evidence& evidence, Speaks speaks) {
+  for (const PeerState& peer : evidence.peers) {
+    if (peer.identity && peer.identity->system_identifier == local.system_identifier &&
+        speaks(*peer.identity)) {
+      return &peer;
+    }
+  }
+  return nullptr;
+}
+
+// Against the pod that the authority names speaks only a server that runs read-write on a branch
+// unknown here. One that still runs on an older branch is the primary of before.
+const PeerState* FindRivalOfLeader(const DirectoryState& local, const Evidence& evidence) {
+  return FindPeer(local, evidence, [&](const SourceIdentity& peer) {
+    return !peer.in_recovery && !ContainsBranch(local.history, peer.history);
+  });
+}
+
+// Where no authority names this pod, any read-write server and any WAL that this directory lacks
+// speaks against a read-write start.
+const PeerState* FindRival(const DirectoryState& local, const Evidence& evidence) {
+  return FindPeer(local, evidence, [&](const SourceIdentity& peer) {
+    return !peer.in_recovery || !ContainsBranch(local.history, peer.history) ||
+           peer.flush_lsn > local.end_of_wal;
+  });
+}
+
+Decision DecideOtherSystem(const DirectoryState& local, uint64_t other, const std::string& whose) {
+  return Refuse(ErrorKind::kNotRewindable, "OtherSystem",
+                fmt::format("system identifier {} of the directory differs from {} of {}",
+                            local.system_identifier, other, whose),
+                "The volume belongs to another cluster, or the release was installed anew over old "
+                "volumes. Nothing was changed.");
+}
+
+Decision NotConfirmed(const Evidence& evidence) {
+  const std::string named = evidence.primary.empty() ? "no primary" : evidence.primary;
+  switch (evidence.primary_state) {
+    case PrimaryState::kAmbiguous:
+      return Wait("PrimaryAmbiguous", "several pods are named as primary: " + evidence.primary);
+    case PrimaryState::kInRecovery:
+      return Wait("PrimaryInRecovery", named + " is named as primary but still in recovery");
+    case PrimaryState::kOtherBranch:
+      return Wait("PrimaryOnOtherBranch",
+                  named + " is named as primary but its history lacks the record's branch");
+    case PrimaryState::kOtherSystem:
+      return Wait("PrimaryOtherSystem", named + " belongs to another system");
+    case PrimaryState::kNobody:
+      return Wait("NoPrimary", "nobody is named as primary");
+    default:
+      return Wait("PrimaryUnreachable", named + " is named as primary but does not answer: " +
+                                            evidence.primary_problem);
+  }
+}
+
+// A directory that could follow or must be rewound, and a confirmed primary.
+Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
+  const SourceIdentity& primary = *evidence.primary_identity;
+  const auto fork = FindForkPoint(local.history, primary.history);
+  if (!fork) {
+    return Refuse(ErrorKind::kNotRewindable, "NoCommonAncestor",
+                  fmt::format("history {} of the directory and {} of {} have nothing in common",
+                              local.history.ToString(), primary.history.ToString(),
+                              evidence.primary),
+                  kCloneHint);
+  }
+  const bool same_branch = !fork->lsn.valid();
+  if (same_branch && local.kind == DirectoryKind::kPrimary) {
+    // A promotion always begins a timeline, so two read-write servers on one branch parted at a
+    // place that no history tells.
+    return Refuse(ErrorKind::kNotRewindable, "SameBranch",
+                  fmt::format("this pod and {} both were primary on the same branch {}",
+                              evidence.primary, local.history.ToString()),
+                  kConflictHint);
+  }
+  // Newer than the primary: it has written nothing that this directory lacks, only the reverse.
+  bool newer = false;
+  if (same_branch) {
+    newer = primary.flush_lsn < local.end_of_wal;
+  } else if (ContainsBranch(local.history, primary.history)) {
+    newer = primary.flush_lsn <= fork->lsn;
+  }
+  // A promotion that the primary has never heard of: without an authority nobody can say whose
+  // counts.
+  const bool undecided = evidence.authority == AuthorityState::kNone && !same_branch &&
+                         local.history.timeline() != fork->tli;
+  if (newer || undecided) {
+    return Refuse(ErrorKind::kNotRewindable, "Conflict",
+                  fmt::format("the directory (history {}, WAL up to {}) is newer than {} "
+                              "(history {}, WAL up to {})",
+                              local.history.ToString(), local.end_of_wal.ToString(),
+                              evidence.primary, primary.history.ToString(),
+                              primary.flush_lsn.ToString()),
+                  kConflictHint);
+  }
+  if (same_branch || local.end_of_wal <= fork->lsn) {
+    return Act(Action::kFollow, "OnPrimaryBranch",
+               fmt::format("WAL ends at {} on the branch of {}", local.end_of_wal.ToString(),
+                           evidence.primary));
+  }
+  if (evidence.record.paused) {
+    return Wait("Paused", "a rewind is needed, but the authority record is paused",
+                "Remove the key \"paused\" from the record to continue.");
+  }
+  return Act(Action::kRewind, "Diverged",
+             fmt::format("WAL ends at {}, past the fork at {} where {} went its own way",
+                         local.end_of_wal.ToString(), fork->lsn.ToString(), evidence.primary));
+}
+
+Decision DecideEmpty(const Evidence& evidence) {
+  const bool other_named = evidence.primary_state != PrimaryState::kNobody;
+  if (evidence.authority == AuthorityState::kUnclaimed) {
+    if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
+    for (const PeerState& peer : evidence.peers) {
+      if (peer.has_data) {
+        return Wait("PeerHasData",
+                    "the authority record is unclaimed, but " + peer.pod + " has data",
+                    "If that data is to lead, let its pod claim with `pg-rejoin approve`.");
+      }
+    }
+    const bool silent = std::any_of(evidence.peers.begin(), evidence.peers.end(),
+                                    [](const PeerState& peer) { return peer.silent; });
+    if (silent && !evidence.patience_over) {
+      return Wait("PeersSilent", "waiting for the other pods to say what they have");
+    }
+    return Act(Action::kClaim, "FirstInstall", "the authority record is unclaimed");
+  }
+  if (evidence.authority == AuthorityState::kUnreadable) {
+    return Wait("AuthorityUnreadable", evidence.authority_problem);
+  }
+  if (evidence.authority == AuthorityState::kNamesUs) {
+    if (evidence.record.system_identifier) {
+      return Wait("DataLost",
+                  "the authority record names this pod, whose data directory is empty",
+                  "Restore its volume, or promote another pod. It is never initialised again.");
+    }
+    return Start("Claimed", "this pod has claimed the record and is to be initialised");
+  }
+  if (!other_named || evidence.primary_state != PrimaryState::kConfirmed) {
+    return NotConfirmed(evidence);
+  }
+  if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
+  return Act(Action::kClone, "EmptyDirectory", "empty directory, to be cloned from " +
+                                                   evidence.primary);
+}
+
+Decision DecideHalfRewound(const Evidence& evidence) {
+  if (evidence.authority == AuthorityState::kNamesUs) {
+    return Refuse(ErrorKind::kTargetFailed, "HalfRewoundLeader",
+                  "the authority record names this pod, but its data is half rewound",
+                  "Promote another pod, then this one finishes its rewind and follows.");
+  }
+  if (evidence.authority == AuthorityState::kUnreadable) {
+    return Wait("AuthorityUnreadable", evidence.authority_problem);
+  }
+  if (evidence.primary_state != PrimaryState::kConfirmed) return NotConfirmed(evidence);
+  return Act(Action::kResume, "InterruptedRewind",
+             "an interrupted rewind is finished from " + evidence.primary);
+}
+
+Decision DecideStandby(const DirectoryState& local, const Evidence& evidence) {
+  const bool other_named = evidence.authority == AuthorityState::kNamesOther ||
+                           evidence.authority == AuthorityState::kNone;
+  if (other_named && evidence.primary_state == PrimaryState::kConfirmed) {
+    Decision decision = DecideRelation(local, evidence);
+    // A standby cannot fork history, so there is no harm in letting it serve reads meanwhile.
+    if (decision.action == Action::kWait) return Start(decision.reason, decision.message);
+    return decision;
+  }
+  return Start("StandbyWithoutPrimary", "a standby starts as it is: " +
+                                            NotConfirmed(evidence).message);
+}
+
+Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
+  const auto& branch = evidence.record.history;
+  if (branch && !ContainsBranch(local.history, *branch)) {
+    return Refuse(ErrorKind::kNotRewindable, "StaleLeader",
+                  fmt::format("the authority record names this pod on branch {}, but its "
+                              "directory has history {}",
+                              branch->ToString(), local.history.ToString()),
+                  "The volume is older than the record. Promote a pod that has the branch.");
+  }
+  if (const PeerState* rival = FindRivalOfLeader(local, evidence)) {
+    return Wait("Contradicted",
+                fmt::format("the authority record names this pod, but {} runs read-write on another "
+                            "branch, {}",
+                            rival->pod, rival->identity->history.ToString()),
+                "Stop that server, or promote it properly with `pg-rejoin promote`.");
+  }
+  return Start("Leader", "the authority record names this pod");
+}
+
+// The API does not answer: only if every member is a standby on our own branch are we the one that
+// was primary last.
+Decision DecideUnreadable(const DirectoryState& local, const Evidence& evidence) {
+  const bool all_follow =
+      evidence.peers_complete &&
+      std::all_of(evidence.peers.begin(), evidence.peers.end(), [&](const PeerState& peer) {
+        return peer.identity && peer.identity->in_recovery &&
+               peer.identity->system_identifier == local.system_identifier;
+      });
+  if (all_follow && FindRival(local, evidence) == nullptr) {
+    return Start("EveryPeerFollows",
+                 "the authority cannot be read, but every member is a standby on our branch");
+  }
+  return Wait("AuthorityUnreadable", evidence.authority_problem);
+}
+
+Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& evidence) {
+  switch (evidence.authority) {
+    case AuthorityState::kNamesUs:
+      return DecideLeader(local, evidence);
+    case AuthorityState::kUnreadable:
+      return DecideUnreadable(local, evidence);
+    case AuthorityState::kNamesOther:
+    case AuthorityState::kNone:
+    case AuthorityState::kUnclaimed:
+      break;
+  }
+  if (evidence.primary_state == PrimaryState::kConfirmed) return DecideRelation(local, evidence);
+  if (IsApproved(local, evidence) && FindRival(local, evidence) == nullptr) {
+    return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
+  }
+  if (evidence.primary_state != PrimaryState::kNobody) return NotConfirmed(evidence);
+  return Wait("NoAuthority",
+              "nobody with authority says who is primary, and this directory was a primary's",
+              "If this pod is to lead, run `pg-rejoin approve` for it.");
+}
+
+}  // namespace
+
+Decision Decide(const DirectoryState& local, const Evidence& evidence) {
+  if (local.kind == DirectoryKind::kPointInTimeRecovery) {
+    return Start("PointInTimeRecovery", "point-in-time recovery in progress");
+  }
+  if (local.kind == DirectoryKind::kHalfMade) {
+    return Refuse(ErrorKind::kTargetFailed, "HalfMade",
+                  "the data directory is half of an initdb or a copy: it has no control file",
+                  "If nothing in it matters, empty it; the pod then starts anew.");
+  }
+  if (HasSystemIdentifier(local)) {
+    const auto recorded = evidence.record.system_identifier;
+    if (recorded && *recorded != local.system_identifier) {
+      return DecideOtherSystem(local, *recorded, "the authority record");
+    }
+    const auto& identity = evidence.primary_identity;
+    if (identity && identity->system_identifier != local.system_identifier) {
+      return DecideOtherSystem(local, identity->system_identifier, evidence.primary);
+    }
+  }
+  switch (local.kind) {
+    case DirectoryKind::kEmpty:
+      return DecideEmpty(evidence);
+    case DirectoryKind::kHalfRewound:
+      return DecideHalfRewound(evidence);
+    case DirectoryKind::kFreshClone:
+      return Start("FreshClone", "a fresh copy that was never started");
+    case DirectoryKind::kStandby:
+      return DecideStandby(local, evidence);
+    default:
+      return DecideFormerPrimary(local, evidence);
+  }
+}
+
+bool ContainsBranch(const TimelineHistory& line, const TimelineHistory& branch) {
+  const auto& a = line.entries();
+  const auto& b = branch.entries();
+  return b.size() <= a.size() &&
+         std::equal(b.begin(), b.end(), a.begin(),
+                    [](const TimelineEntry& one, const TimelineEntry& other) {
+                      return one.tli == other.tli && one.begin == other.begin;
+                    });
+}
+
+PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord& record,
+                          std::optional<uint64_t> local_system_identifier) {
+  if (record.system_identifier && identity.system_identifier != *record.system_identifier) {
+    return PrimaryState::kOtherSystem;
+  }
+  if (local_system_identifier && identity.system_identifier != *local_system_identifier) {
+    return PrimaryState::kOtherSystem;
+  }
+  if (identity.in_recovery) return PrimaryState::kInRecovery;
+  if (record.history && !ContainsBranch(identity.history, *record.history)) {
+    return PrimaryState::kOtherBranch;
+  }
+  return PrimaryState::kConfirmed;
+}
+
+const char* ActionName(Action action) {
+  switch (action) {
+    case Action::kStart:
+      return "start";
+    case Action::kClaim:
+      return "claim";
+    case Action::kFollow:
+      return "follow";
+    case Action::kRewind:
+      return "rewind";
+    case Action::kResume:
+      return "resume";
+    case Action::kClone:
+      return "clone";
+    case Action::kWait:
+      return "wait";
+    case Action::kRefuse:
+      return "refuse";
+  }
+  return "?";
+}
+
+const char* AuthorityStateName(AuthorityState state) {
+  switch (state) {
+    case AuthorityState::kNone:
+      return "none";
+    case AuthorityState::kUnreadable:
+      return "unreadable";
+    case AuthorityState::kUnclaimed:
+      return "unclaimed";
+    case AuthorityState::kNamesUs:
+      return "names-us";
+    case AuthorityState::kNamesOther:
+      return "names-other";
+  }
+  return "?";
+}
+
+const char* PrimaryStateName(PrimaryState state) {
+  switch (state) {
+    case PrimaryState::kNobody:
+      return "nobody";
+    case PrimaryState::kAmbiguous:
+      return "ambiguous";
+    case PrimaryState::kUnreachable:
+      return "unreachable";
+    case PrimaryState::kInRecovery:
+      return "in-recovery";
+    case PrimaryState::kOtherSystem:
+      return "other-system";
+    case PrimaryState::kOtherBranch:
+      return "other-branch";
+    case PrimaryState::kConfirmed:
+      return "confirmed";
+  }
+  return "?";
+}
+
+}  // namespace pgrejoin

@@ -1,0 +1,61 @@
+// What is known about who is primary, gathered by discovery.h, judged by decision.h.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "source/rewind_source.h"
+#include "topology/authority_record.h"
+
+namespace pgrejoin {
+
+// What the authority says. Services and labels are no authority: with them it is kNone.
+enum class AuthorityState {
+  kNone,        // nobody keeps an authority here
+  kUnreadable,  // there is one, but it could not be read
+  kUnclaimed,   // a record without a holder: the first install
+  kNamesUs,
+  kNamesOther
+};
+
+// What is known about the other pod that is named as primary, by the authority or, without one, by
+// the Service or label.
+enum class PrimaryState {
+  kNobody,       // no other pod is named
+  kAmbiguous,    // several are
+  kUnreachable,  // no answer
+  kInRecovery,   // answers, but is a standby
+  kOtherSystem,  // another system identifier
+  kOtherBranch,  // its history does not contain the record's
+  kConfirmed
+};
+
+// A member other than this pod and the named primary.
+struct PeerState {
+  std::string pod;
+  std::optional<SourceIdentity> identity;  // its own word, by SQL; nullopt: no answer
+  bool silent = false;                     // has neither answered nor published its state yet
+  bool has_data = false;                   // published or answered a system identifier
+};
+
+struct Evidence {
+  std::string own_pod;
+  AuthorityState authority = AuthorityState::kUnreadable;
+  std::string authority_problem;  // why it is unreadable
+  AuthorityRecord record;         // as far as there is one; approvals also without authority
+  PrimaryState primary_state = PrimaryState::kNobody;
+  std::string primary;          // pod name, or address where no pod is known
+  std::string primary_host;     // where it was asked
+  std::string primary_problem;  // why it is not confirmed
+  std::optional<SourceIdentity> primary_identity;  // when it has answered
+  std::vector<PeerState> peers;
+  bool peers_complete = false;  // peers holds every other member there can be
+  // Silent peers were given long enough to publish what they have.
+  bool patience_over = false;
+};
+
+const char* AuthorityStateName(AuthorityState state);
+const char* PrimaryStateName(PrimaryState state);
+
+}  // namespace pgrejoin

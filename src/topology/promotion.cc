@@ -1,0 +1,176 @@
+#include "topology/promotion.h"
+
+#include <spdlog/fmt/fmt.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "topology/decision.h"
+
+namespace pgrejoin {
+namespace {
+
+constexpr int kSwapTries = 5;
+
+[[noreturn]] void LostRace() {
+  throw Error(ErrorKind::kUnavailable, "the authority record keeps changing", "Try again.");
+}
+
+void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
+                     const PromoteOptions& options) {
+  if (record.paused) {
+    throw Error(ErrorKind::kNotRewindable, "the authority record is paused",
+                "Remove the key \"paused\" from the record, then promote.");
+  }
+  if (record.system_identifier && *record.system_identifier != own.system_identifier) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("system identifier {} of this server differs from {} of the record",
+                            own.system_identifier, *record.system_identifier));
+  }
+  if (!own.in_recovery) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("this server is not a standby, and the record names {} as primary",
+                            record.primary.empty() ? "nobody" : record.primary),
+                "Restart this pod: it then follows the record's primary.");
+  }
+  if (record.history && !ContainsBranch(own.history, *record.history) && !options.force) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("history {} of this standby lacks the record's branch {}",
+                            own.history.ToString(), record.history->ToString()),
+                "Promote a standby that has it, or use --force and lose what is only there.");
+  }
+}
+
+// Says what a promotion now would lose, as far as that can be known.
+void CheckLag(const AuthorityRecord& record, const SourceIdentity& own,
+              const PromoteOptions& options) {
+  if (record.primary.empty() || record.primary == options.own_pod) return;
+  const auto primary = options.ask_primary(record.primary);
+  std::string problem;
+  if (!primary) {
+    problem = record.primary + " does not answer: whether it has more WAL is not known";
+  } else if (primary->in_recovery) {
+    return;
+  } else if (primary->flush_lsn > own.flush_lsn) {
+    problem = fmt::format("{} has {} bytes of WAL that this standby lacks", record.primary,
+                          primary->flush_lsn - own.flush_lsn);
+  } else {
+    return;
+  }
+  if (options.require_caught_up) {
+    throw Error(ErrorKind::kNotRewindable, problem, "Leave out --require-caught-up to lose it.");
+  }
+  LogWarning("{}", problem);
+}
+
+// Makes the record name this pod. Done before the server is touched.
+AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
+                           const PromoteOptions& options) {
+  for (int i = 0; i < kSwapTries; ++i) {
+    const AuthorityStore::Versioned read = store->Read();
+    if (read.record.primary == options.own_pod) return read.record;
+    CheckMayPromote(read.record, own, options);
+    CheckLag(read.record, own, options);
+    AuthorityRecord desired = read.record;
+    desired.epoch += 1;
+    desired.primary = options.own_pod;
+    desired.system_identifier = own.system_identifier;
+    desired.approval.reset();
+    // With --force the old branch is given up; what this standby has is the branch from now on.
+    if (desired.history && !ContainsBranch(own.history, *desired.history)) {
+      SetBranch(&desired, own.system_identifier, own.history);
+    }
+    if (store->CompareAndSwap(read, desired)) return desired;
+  }
+  LostRace();
+}
+
+void PromoteServer(const LocalServer& server) {
+  if (!server.promote()) {
+    throw Error(ErrorKind::kUnavailable, "the server did not finish its promotion in time",
+                "The record already names this pod. Run the command again to continue.");
+  }
+  try {
+    server.checkpoint();
+  } catch (const Error& error) {
+    LogWarning("no checkpoint after the promotion: {}", error.message());
+  }
+}
+
+}  // namespace
+
+bool Claim(AuthorityStore* store, const Evidence& evidence, const DirectoryState& local) {
+  const AuthorityStore::Versioned read = store->Read();
+  if (read.record != evidence.record) return false;
+  AuthorityRecord desired = read.record;
+  desired.approval.reset();
+  // Without an authority an approval is only used up: nobody keeps the record's other keys there.
+  if (evidence.authority != AuthorityState::kNone) {
+    desired.primary = evidence.own_pod;
+    desired.epoch += 1;
+    if (local.kind != DirectoryKind::kEmpty) {
+      SetBranch(&desired, local.system_identifier, local.history);
+    }
+  }
+  return store->CompareAndSwap(read, desired);
+}
+
+PromoteResult Promote(AuthorityStore* store, const LocalServer& server,
+                      const PromoteOptions& options) {
+  SourceIdentity own = server.identify();
+  PromoteResult result;
+  result.record = TakeRecord(store, own, options);
+  result.was_primary_already = !own.in_recovery;
+  if (own.in_recovery) {
+    PromoteServer(server);
+    own = server.identify();
+  }
+  for (int i = 0; i < kSwapTries; ++i) {
+    const AuthorityStore::Versioned read = store->Read();
+    if (read.record.primary != options.own_pod) {
+      throw Error(ErrorKind::kSourceChanged, "the record names " + read.record.primary + " by now",
+                  "Somebody else promoted another pod. Restart this one: it then follows.");
+    }
+    result.record = read.record;
+    if (!CompleteRecord(store, read, own)) {
+      if (read.record.history == own.history) return result;
+      continue;
+    }
+    result.record = store->Read().record;
+    return result;
+  }
+  LostRace();
+}
+
+bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read,
+                    const SourceIdentity& own) {
+  const AuthorityRecord& record = read.record;
+  const bool other_system =
+      record.system_identifier && *record.system_identifier != own.system_identifier;
+  if (other_system || (record.history && !ContainsBranch(own.history, *record.history))) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the server (system {}, history {}) is not what the record describes "
+                            "(system {}, history {})",
+                            own.system_identifier, own.history.ToString(),
+                            record.system_identifier.value_or(0),
+                            record.history ? record.history->ToString() : "none"));
+  }
+  AuthorityRecord desired = record;
+  SetBranch(&desired, own.system_identifier, own.history);
+  return desired != record && store->CompareAndSwap(read, desired);
+}
+
+AuthorityRecord Approve(AuthorityStore* store, const Approval& approval) {
+  if (!TimelineHistory::FromString(approval.history)) {
+    throw Error(ErrorKind::kUsage, "malformed history \"" + Printable(approval.history) + "\"",
+                "Copy it from the pod's annotation \"history\".");
+  }
+  for (int i = 0; i < kSwapTries; ++i) {
+    const AuthorityStore::Versioned read = store->Read();
+    AuthorityRecord desired = read.record;
+    desired.approval = approval;
+    if (store->CompareAndSwap(read, desired)) return desired;
+  }
+  LostRace();
+}
+
+}  // namespace pgrejoin
