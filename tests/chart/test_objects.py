@@ -60,7 +60,7 @@ def test_no_template_looks_at_the_cluster():
 
 RECORD_RULE = {
     "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [f"{NAME}-authority"],
-    "verbs": ["get", "update", "patch"],
+    "verbs": ["get", "patch"],
 }
 PODS_RULE = {
     "apiGroups": [""], "resources": ["pods"], "resourceNames": [f"{NAME}-{i}" for i in range(8)],
@@ -68,20 +68,19 @@ PODS_RULE = {
 }
 LIST_RULE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
 SLICES_RULE = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
-EVENTS_RULE = {"apiGroups": ["", "events.k8s.io"], "resources": ["events"], "verbs": ["create"]}
+EVENTS_RULE = {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}
 
 
 def test_rights_are_exactly_these(default):
     assert default.one("Role")["rules"] == [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]
 
 
-@pytest.mark.parametrize("discovery, rules", [
-    ("record", [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]),
-    ("label", [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]),
-    ("service", [RECORD_RULE, PODS_RULE, LIST_RULE, SLICES_RULE, EVENTS_RULE]),
+@pytest.mark.parametrize("values, rules", [
+    ("rejoin.discovery=label,rejoin.roleLabel=operator/role", [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]),
+    ("rejoin.discovery=service,rejoin.primaryService=s", [RECORD_RULE, PODS_RULE, LIST_RULE, SLICES_RULE, EVENTS_RULE]),
 ])
-def test_endpoint_slices_only_where_they_are_the_evidence(render, discovery, rules):
-    assert render("--set", f"rejoin.discovery={discovery}").one("Role")["rules"] == rules
+def test_endpoint_slices_only_where_they_are_the_evidence(render, values, rules):
+    assert render("--set", values).one("Role")["rules"] == rules
 
 
 def test_rights_name_the_pods_up_to_max_replicas(render):
@@ -151,6 +150,20 @@ def test_types_and_annotations_of_services(render):
 def test_services_reach_the_port_by_its_name(default):
     for service in default.all("Service"):
         assert service["spec"]["ports"] == [{"name": "postgresql", "port": 5432, "targetPort": "postgresql"}]
+
+
+def test_a_service_of_somebody_else(render):
+    rendered = render("--set", "rejoin.discovery=service,rejoin.primaryService=theirs")
+    assert rendered.env("rejoin-init")["PG_REJOIN_PRIMARY_SERVICE"] == "theirs"
+    assert rendered.env("rejoin-init")["PG_REJOIN_DISCOVERY"] == "service"
+    assert [s["metadata"]["name"] for s in rendered.all("Service")] == [f"{NAME}-headless"]
+
+
+def test_a_label_of_somebody_else(render):
+    rendered = render("--set", "rejoin.discovery=label,rejoin.roleLabel=operator.example/role")
+    assert rendered.env("rejoin-init")["PG_REJOIN_ROLE_LABEL"] == "operator.example/role"
+    assert selector(rendered, "primary")["operator.example/role"] == "primary"
+    assert selector(rendered, "replicas")["operator.example/role"] == "replica"
 
 
 # ---- StatefulSet and claims
@@ -294,6 +307,8 @@ def test_notes_show_the_outcome_and_the_promotion():
     assert "kubectl -n ns exec r-pg-rejoin-1 -c rejoin -- pg-rejoin promote" in text
     assert "r-pg-rejoin-primary.ns.svc:5432" in text
     assert "does not decide failovers" in text
+    assert r"ROLE:.metadata.labels.pg-rejoin\.io/role," in text
+    assert "promote\n" not in notes("--set", "rejoin.discovery=service,rejoin.primaryService=theirs")
 
 
 def test_notes_warn_of_what_is_insecure():

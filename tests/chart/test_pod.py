@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from conftest import CHART, CI_VALUES
+from conftest import CHART, CI_VALUES, ROOT
 
 OURS = ["rejoin-init", "clone", "rejoin", "postgres"]
 AGENTS = ["rejoin-init", "rejoin"]
@@ -59,6 +59,7 @@ SHARED_ENV = {
     "PG_REJOIN_PRIMARY_SERVICE": "r-pg-rejoin-primary",
     "PG_REJOIN_HEADLESS_SERVICE": "r-pg-rejoin-headless",
     "PG_REJOIN_POD_SELECTOR": "app.kubernetes.io/name=pg-rejoin,app.kubernetes.io/instance=r",
+    "PG_REJOIN_MEMBERS": ",".join(f"r-pg-rejoin-{i}" for i in range(8)),
     "PG_REJOIN_ROLE_LABEL": "pg-rejoin.io/role",
     "PG_REJOIN_ANNOTATION_PREFIX": "pg-rejoin.io/",
     "PG_REJOIN_REWIND_USER": "rewind",
@@ -67,6 +68,7 @@ SHARED_ENV = {
     "PG_REJOIN_REPLICATION_USER": "replicator",
     "PG_REJOIN_REPLICATION_PASSWORD_FILE": f"{CREDENTIALS}/replication-password",
     "PG_REJOIN_SSLMODE": "prefer",
+    "PG_REJOIN_CONNECTIONS": "4",
     "PG_REJOIN_DEADLINE_S": "300",
     "PG_REJOIN_LOG_FORMAT": "text",
     "PG_REJOIN_LOG_LEVEL": "info",
@@ -105,6 +107,18 @@ def test_environment_of_postgres(default):
         "PG_REJOIN_REWIND_USER": "rewind",
         "PG_REJOIN_PROMOTE_USER": "promoter",
     }
+
+
+def test_init_asks_every_pod_there_can_be_while_the_api_is_down(render):
+    assert render("--set", "replicas=2,maxReplicas=2").env("rejoin-init")["PG_REJOIN_MEMBERS"] == (
+        "r-pg-rejoin-0,r-pg-rejoin-1")
+
+
+def test_the_binary_knows_every_variable_that_the_chart_sets(default):
+    known = (ROOT / "src/cli/cli.cc").read_text()
+    for name in AGENTS:
+        for variable in default.env(name):
+            assert f'"{variable}"' in known, f"{variable} is read by nobody"
 
 
 def test_the_pod_selector_selects_the_pod_and_is_immutable_with_it(default):

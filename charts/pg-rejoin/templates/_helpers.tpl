@@ -28,7 +28,7 @@ with a letter and hold none, and "<name>-<hash of 10>" must fit into a label of 
 {{- end -}}
 
 {{- define "pg-rejoin.primaryService" -}}
-{{- include "pg-rejoin.fullname" . }}-primary
+{{- .Values.rejoin.primaryService | default (printf "%s-primary" (include "pg-rejoin.fullname" .)) -}}
 {{- end -}}
 
 {{- define "pg-rejoin.headlessService" -}}
@@ -84,7 +84,18 @@ Annotation prefix and role label of pg-rejoin (docs/reference): what the sidecar
 pg-rejoin.io/
 {{- end -}}
 {{- define "pg-rejoin.roleLabel" -}}
-pg-rejoin.io/role
+{{- .Values.rejoin.roleLabel | default "pg-rejoin.io/role" -}}
+{{- end -}}
+
+{{/*
+Every pod there can be, as JSON (a template can only return text).
+*/}}
+{{- define "pg-rejoin.members" -}}
+{{- $members := list -}}
+{{- range $ordinal := until (int .Values.maxReplicas) -}}
+{{- $members = append $members (printf "%s-%d" (include "pg-rejoin.fullname" $) $ordinal) -}}
+{{- end -}}
+{{- toJson $members -}}
 {{- end -}}
 
 {{/*
@@ -154,6 +165,8 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
   value: {{ include "pg-rejoin.headlessService" . | quote }}
 - name: PG_REJOIN_POD_SELECTOR
   value: {{ printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s" (include "pg-rejoin.name" .) .Release.Name | quote }}
+- name: PG_REJOIN_MEMBERS
+  value: {{ include "pg-rejoin.members" . | fromJsonArray | join "," | quote }}
 - name: PG_REJOIN_ROLE_LABEL
   value: {{ include "pg-rejoin.roleLabel" . | quote }}
 - name: PG_REJOIN_ANNOTATION_PREFIX
@@ -174,6 +187,8 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
 - name: PG_REJOIN_SSLROOTCERT
   value: /etc/pg-rejoin/tls/ca.crt
 {{- end }}
+- name: PG_REJOIN_CONNECTIONS
+  value: {{ .Values.rejoin.connections | quote }}
 - name: PG_REJOIN_DEADLINE_S
   value: {{ .Values.rejoin.deadlineSeconds | quote }}
 - name: PG_REJOIN_LOG_FORMAT
@@ -220,6 +235,12 @@ What no schema can say: relations between values.
 {{- define "pg-rejoin.validate" -}}
 {{- if gt (int .Values.replicas) (int .Values.maxReplicas) -}}
 {{- fail (printf "replicas (%d) is above maxReplicas (%d): RBAC would not let the last pods report" (int .Values.replicas) (int .Values.maxReplicas)) -}}
+{{- end -}}
+{{- if and (eq .Values.rejoin.discovery "service") (not .Values.rejoin.primaryService) -}}
+{{- fail "rejoin.discovery service needs rejoin.primaryService: a Service whose endpoints somebody else keeps" -}}
+{{- end -}}
+{{- if and (eq .Values.rejoin.discovery "label") (not .Values.rejoin.roleLabel) -}}
+{{- fail "rejoin.discovery label needs rejoin.roleLabel: a label that somebody else keeps" -}}
 {{- end -}}
 {{- if and .Values.tls.enabled (not .Values.tls.existingSecret) -}}
 {{- fail "tls.enabled needs tls.existingSecret" -}}
