@@ -120,6 +120,14 @@ def test_the_schema_knows_every_value_and_no_other():
     compare(SCHEMA, VALUES, "values")
 
 
+@pytest.mark.parametrize("value", ["discovery", "logFormat", "logLevel", "sslMode"])
+def test_the_schema_and_the_binary_accept_the_same_words(value):
+    words = SCHEMA["properties"]["rejoin"]["properties"][value]["enum"]
+    assert VALUES["rejoin"][value] in words
+    accepted = re.findall(r"IsMember\(\s*\{([^}]*)\}", (ROOT / "src/cli/cli.cc").read_text())
+    assert set(words) in [set(re.findall(r'"([^"]*)"', a)) for a in accepted]
+
+
 # ---- documentation
 
 def leaves(values, path=()):
