@@ -5,8 +5,11 @@
 #include <csignal>
 #include <cstdlib>
 
+#include <algorithm>
 #include <atomic>
 #include <string>
+
+#include "base/check.h"
 
 namespace pgrejoin {
 namespace {
@@ -30,6 +33,8 @@ Armed ReadEnvironment() {
 void KillPoint(std::string_view name) {
   static const Armed armed = ReadEnvironment();
   static std::atomic<int> hits{0};
+  Check(std::find(kKillPoints.begin(), kKillPoints.end(), name) != kKillPoints.end(),
+        "the kill point is in the list");
   if (armed.name != name) return;
   if (++hits == armed.hits_left) {
     std::raise(SIGKILL);

@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 
 #include "base/error.h"
+#include "base/kill_point.h"
 #include "base/log.h"
 #include "cli/rewind_command.h"
 #include "cli/stop_signal.h"
@@ -68,6 +69,11 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
   command->add_option("--connections", options->connections, "connections that copy (default 4)")
       ->check(CLI::Range(1, 64))
       ->group("Of pg-rejoin");
+  if (kHasKillPoints) {
+    command->add_flag("--list-kill-points", options->list_kill_points,
+                      "names for PG_REJOIN_KILL_POINT, for crash tests")
+        ->group("Of pg-rejoin");
+  }
   AddLogOptions(command, log);
   command->get_option("--log-format")->group("Of pg-rejoin");
   command->get_option("--log-level")->group("Of pg-rejoin");
@@ -77,6 +83,17 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
       "    --source-server='host=new-primary user=rewind dbname=postgres'\n"
       "Exit status: 0 the target follows the source, 1 any failure. A run that was killed leaves\n"
       "a directory that PostgreSQL refuses to start; run the same command again to finish it.");
+}
+
+void AddPlanOptions(CLI::App* command, PlanCommandOptions* options) {
+  command->add_option("-D,--target-pgdata", options->target_pgdata, "data directory to look at");
+  command->add_option("--source-server", options->source_server,
+                      "the primary: a connection string or URI");
+  command->add_option("--blocks", options->blocks_file,
+                      "also write each block that has to be copied to this file");
+  command->footer(
+      "Changes nothing. Prints where the two servers parted, what a rewind would discard and copy.\n"
+      "Exit status: 0 the plan was made; 10 source unavailable; 20 not rewindable.");
 }
 
 void AddClusterOptions(CLI::App* command, PodOptions* options) {
@@ -236,6 +253,10 @@ int RunRewind(const RewindCommandOptions& options, const LogOptions& log) {
   StartLog(log);
   return Guard(
       [&] {
+        if (options.list_kill_points) {
+          for (const std::string_view point : kKillPoints) std::printf("%s\n", point.data());
+          return 0;
+        }
         StopSignal stop(kDropInFailure, std::nullopt);
         RunRewindCommand(options, stop.token());
         return 0;
@@ -276,6 +297,7 @@ int RunInPod(const LogOptions& log, std::optional<std::chrono::milliseconds> gra
 
 struct Commands {
   RewindCommandOptions rewind;
+  PlanCommandOptions plan;
   PodOptions pod;
   PromoteFlags promote;
   ApproveFlags approve;
@@ -287,6 +309,12 @@ int Run(const CLI::App& app, const Commands& commands) {
   const int interrupted = ExitStatus(ErrorKind::kUnavailable);
   const std::string name = app.get_subcommands().front()->get_name();
   if (name == "rewind") return RunRewind(commands.rewind, commands.log);
+  if (name == "plan") {
+    return RunInPod(commands.log, std::nullopt, interrupted, [&](const std::stop_token&) {
+      RunPlanCommand(commands.plan);
+      return 0;
+    });
+  }
   if (name == "init") {
     return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
       return RunInitCommand(commands.pod, std::move(stop));
@@ -331,7 +359,9 @@ int RunAsPgRejoin(int argc, char** argv) {
   CLI::App* rewind =
       app.add_subcommand("rewind", "the drop-in for pg_rewind; also taken under that name");
   AddRewindOptions(rewind, &commands.rewind, &commands.log);
-  for (CLI::App* command : {init, sidecar, promote, approve}) AddLogOptions(command, &commands.log);
+  CLI::App* plan = app.add_subcommand("plan", "what a rewind would do, as JSON; changes nothing");
+  AddPlanOptions(plan, &commands.plan);
+  for (CLI::App* command : {plan, init, sidecar, promote, approve}) AddLogOptions(command, &commands.log);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

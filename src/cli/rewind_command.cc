@@ -9,22 +9,17 @@
 #include "report/progress_meter.h"
 #include "rewind/rewind.h"
 #include "source/libpq_source.h"
+#include "rewind/plan_report.h"
 #include "target/directory_lock.h"
+#include "target/target_directory.h"
 
 namespace pgrejoin {
 namespace {
 
 void ReportResult(const RewindCommandOptions& options, const RewindResult& result) {
-  if (result.fork_lsn.valid()) {
-    LogInfo("servers diverged at WAL location {} on timeline {}", result.fork_lsn.ToString(),
-            result.target_timeline);
-  }
   if (result.outcome == RewindOutcome::kNothingToDo) {
     LogInfo("no rewind required");
     return;
-  }
-  if (result.start_lsn.valid()) {
-    LogInfo("rewinding from last common checkpoint at {}", result.start_lsn.ToString());
   }
   const double seconds = std::chrono::duration<double>(result.duration).count();
   LogInfo("{} {} of {} in {:.1f} s; discarded {} transactions in {} of WAL",
@@ -84,6 +79,7 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options) {
 void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop) {
   CheckRewindCommandOptions(options);
   const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
+  CheckNoPostmaster(options.target_pgdata);
   const std::unique_ptr<LibpqSource> source =
       LibpqSource::Connect({.conninfo = options.source_server, .password = {}});
 
@@ -110,6 +106,15 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
     meter.Finish();
     throw;
   }
+}
+
+void RunPlanCommand(const PlanCommandOptions& options) {
+  if (options.target_pgdata.empty() || options.source_server.empty()) {
+    throw Error(ErrorKind::kUsage, "both --target-pgdata and --source-server are needed");
+  }
+  const std::unique_ptr<LibpqSource> source =
+      LibpqSource::Connect({.conninfo = options.source_server, .password = {}});
+  std::printf("%s\n", PlanAsJson(options.target_pgdata, *source, options.blocks_file).c_str());
 }
 
 }  // namespace pgrejoin

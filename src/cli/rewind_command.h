@@ -18,7 +18,8 @@ struct RewindCommandOptions {
   bool no_sync = false;
   bool progress = false;
   bool write_recovery_conf = false;
-  bool no_ensure_shutdown = false;  // accepted: we never need single-user recovery
+  bool no_ensure_shutdown = false;
+  bool list_kill_points = false;  // accepted: we never need single-user recovery
   int connections = 4;
 };
 
@@ -27,5 +28,14 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options);
 
 // Returns when the target is a standby of the source. Throws Error otherwise.
 void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop);
+
+struct PlanCommandOptions {
+  std::string target_pgdata;
+  std::string source_server;
+  std::string blocks_file;
+};
+
+// Prints what a rewind would do as JSON; writes nothing else.
+void RunPlanCommand(const PlanCommandOptions& options);
 
 }  // namespace pgrejoin

@@ -35,8 +35,7 @@ RewindRun::RewindRun(TargetDirectory& target, RewindSource& source, const Rewind
       wal_(source, target, facts, identity_.history),
       staged_to_(facts.fork.lsn) {}
 
-void RewindRun::Prepare(const DatabaseCopies& before_fork) {
-  before_fork_ = before_fork;
+void RewindRun::Prepare() {
   progress_.Phase("listing files");
   PlanInput input;
   input.facts = &facts_;
@@ -47,7 +46,11 @@ void RewindRun::Prepare(const DatabaseCopies& before_fork) {
     if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
     input.source_files.push_back(std::move(file));
   });
-  if (!resumed_) wal_.CheckAvailable(wal_names, identity_.flush_lsn);
+  // A resumed run may have what the source has removed since.
+  if (!resumed_) {
+    CheckSourceWalAvailable(wal_names, identity_.history, facts_.fork.lsn, identity_.flush_lsn,
+                            facts_.target_control.wal_segment_size());
+  }
   StageWal(identity_.flush_lsn);
   input.created_on_source = ScanWal(identity_.flush_lsn).created;
   plan_ = MakePlan(input);
@@ -83,7 +86,7 @@ void RewindRun::StageWal(Lsn flush) {
 
 SourceScan RewindRun::ScanWal(Lsn flush) {
   progress_.Phase("reading WAL");
-  DatabaseCopies copies = before_fork_;
+  DatabaseCopies copies = facts_.copies;
   SourceScan scan = wal_.Scan(flush, &copies);
   if (!scan.complete || scan.end <= facts_.fork.lsn) {
     throw Error(ErrorKind::kNotRewindable,

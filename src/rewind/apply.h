@@ -24,8 +24,8 @@ class RewindRun {
             bool resumed);
 
   // Fetches the source's WAL so far and decides what happens to each file. Changes nothing that
-  // PostgreSQL looks at. before_fork: databases copied by file in the target's WAL up to the fork.
-  void Prepare(const DatabaseCopies& before_fork);
+  // PostgreSQL looks at.
+  void Prepare();
   const RewindPlan& plan() const { return plan_; }
 
   // Fences, copies, publishes. The journal must be durable. Returns the position at which the result
@@ -55,7 +55,6 @@ class RewindRun {
   bool resumed_;
   SourceWal wal_;
   RewindPlan plan_;
-  DatabaseCopies before_fork_;
   Lsn staged_to_;
 };
 

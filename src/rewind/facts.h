@@ -12,6 +12,7 @@
 #include "pgdata/control_file.h"
 #include "pgdata/timeline_history.h"
 #include "pgdata/types.h"
+#include "rewind/database_copies.h"
 #include "target/target_directory.h"
 #include "wal/block_ref_table.h"
 
@@ -34,6 +35,8 @@ struct RewindFacts {
   std::set<RelFileLocator> created;
   // Relations that the target truncated, and the shortest length.
   std::map<RelFileLocator, BlockNumber> truncated;
+  // Of the WAL up to the fork, which the target will replay.
+  DatabaseCopies copies;
   uint64_t discarded_transactions = 0;
   uint64_t discarded_bytes = 0;
   std::vector<TargetFile> target_files;  // as they were before the first change

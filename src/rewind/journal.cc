@@ -196,6 +196,14 @@ Json FileJson(const TargetFile& file) {
   return line;
 }
 
+void WriteDatabaseCopies(const DatabaseCopies& copies, LineWriter* out) {
+  for (const CreateDatabaseByCopyEffect& copy : copies.copies) {
+    out->Line({{"database_copy", Json::array({copy.database, copy.tablespace,
+                                              copy.template_database, copy.template_tablespace})}});
+  }
+  for (const Oid database : copies.touched) out->Line({{"database_touched", database}});
+}
+
 void ReadLine(const Json& line, RewindFacts* facts) {
   if (line.contains("blocks")) {
     ReadBlocks(line, facts);
@@ -203,6 +211,12 @@ void ReadLine(const Json& line, RewindFacts* facts) {
     ReadFileLine(line, facts);
   } else if (line.contains("created")) {
     facts->created.insert(LocatorFromJson(line.at("created")));
+  } else if (line.contains("database_copy")) {
+    const Json& oids = line.at("database_copy");
+    facts->copies.copies.push_back({oids.at(0).get<Oid>(), oids.at(1).get<Oid>(),
+                                    oids.at(2).get<Oid>(), oids.at(3).get<Oid>()});
+  } else if (line.contains("database_touched")) {
+    facts->copies.touched.insert(line.at("database_touched").get<Oid>());
   } else if (line.contains("truncated")) {
     facts->truncated[LocatorFromJson(line.at("truncated"))] = line.at("to").get<BlockNumber>();
   }
@@ -236,6 +250,7 @@ void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const Rewin
   for (const auto& [locator, blocks] : facts.truncated) {
     out.Line({{"truncated", LocatorJson(locator)}, {"to", blocks}});
   }
+  WriteDatabaseCopies(facts.copies, &out);
   WriteBlocks(facts, &out);
   for (const TargetFile& file : facts.target_files) out.Line(FileJson(file));
   for (const PlanEntry& entry : plan.entries) {

@@ -11,6 +11,7 @@
 #include "rewind/divergence.h"
 #include "rewind/journal.h"
 #include "rewind/local_state.h"
+#include "rewind/plan_report.h"
 #include "rewind/progress.h"
 #include "rewind/recovery_conf.h"
 #include "rewind/survey.h"
@@ -96,16 +97,20 @@ class Rewinder {
     CheckRewindable(local, identity, source_control);
     LogInfo("servers diverged at WAL location {} on timeline {}", divergence.fork.lsn.ToString(),
             divergence.fork.tli);
-    const Survey survey =
+    const RewindFacts facts =
         SurveyTarget(target_, local, divergence.fork, source_, identity, source_control);
-    Describe(survey.facts, &result_);
+    Describe(facts, &result_);
     LogInfo("rewinding from last common checkpoint at {} on timeline {}: {} transactions and {} "
             "bytes of WAL of the target will be discarded",
-            survey.facts.label.checkpoint.ToString(), survey.facts.label.timeline,
-            survey.facts.discarded_transactions, survey.facts.discarded_bytes);
+            facts.label.checkpoint.ToString(), facts.label.timeline, facts.discarded_transactions,
+            facts.discarded_bytes);
     result_.outcome = RewindOutcome::kRewound;
-    if (options_.dry_run) return;
-    Carry(survey, identity);
+    if (options_.dry_run) {
+      result_.bytes_to_copy =
+          PlanWithoutChanges(target_, facts, source_, identity, options_.extra_files).bytes_to_copy;
+      return;
+    }
+    Carry(facts, identity);
   }
 
   // Nothing has to be undone; the end of the target's WAL is on the source's line.
@@ -134,18 +139,18 @@ class Rewinder {
     WriteRecoveryConf(target_, options_.primary_conninfo, options_.create_standby_signal);
   }
 
-  void Carry(const Survey& survey, const SourceIdentity& identity) {
+  void Carry(const RewindFacts& facts, const SourceIdentity& identity) {
     // Left by a run that was killed before its journal: nothing depends on it.
     target_.RemoveTree(std::string(kOwnWalDirectory));
-    RewindRun run(target_, source_, options_, survey.facts, identity, progress_, /*resumed=*/false);
+    RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/false);
     try {
-      run.Prepare(survey.copies);
+      run.Prepare();
     } catch (...) {
       RemoveJournal(target_);
       throw;
     }
     result_.bytes_to_copy = run.plan().bytes_to_copy;
-    WriteJournal(target_, survey.facts, run.plan());
+    WriteJournal(target_, facts, run.plan());
     try {
       result_.source_end = run.Carry();
     } catch (const Error& error) {
@@ -177,7 +182,7 @@ class Rewinder {
       CheckSameLine(facts, identity);
       result_.source_timeline = identity.history.timeline();
       RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/true);
-      run.Prepare({});
+      run.Prepare();
       result_.bytes_to_copy = run.plan().bytes_to_copy;
       result_.source_end = run.Carry();
     } catch (const Error& error) {

@@ -48,19 +48,6 @@ std::string SourceWal::SourceName(uint64_t segment) const {
   return SegmentFileCandidates(history_, segment, segment_size_).front();
 }
 
-void SourceWal::CheckAvailable(const std::set<std::string>& listed, Lsn flush) const {
-  for (uint64_t segment = SegmentOf(fork_.lsn); segment * segment_size_ < flush.value; ++segment) {
-    const std::string name = SourceName(segment);
-    if (listed.contains(name)) continue;
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("the source no longer has WAL segment {}, which is needed from the fork "
-                            "at {} on",
-                            name, fork_.lsn.ToString()),
-                "Restore it into the source's pg_wal, or clone the target anew. A larger "
-                "wal_keep_size prevents this.");
-  }
-}
-
 LocalWalFiles SourceWal::OpenStaged() const {
   return LocalWalFiles(
       [this](const std::string& name) {
@@ -213,6 +200,21 @@ void SourceWal::Install(Lsn end) {
     target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/true);
     target_.Rename(StagedPath(name), "pg_wal/" + name);
     KillPoint("wal-segment-installed");
+  }
+}
+
+void CheckSourceWalAvailable(const std::set<std::string>& listed, const TimelineHistory& history,
+                             Lsn fork, Lsn flush, uint32_t segment_size) {
+  for (uint64_t segment = fork.value / segment_size; segment * segment_size < flush.value;
+       ++segment) {
+    const std::string name = SegmentFileCandidates(history, segment, segment_size).front();
+    if (listed.contains(name)) continue;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source no longer has WAL segment {}, which is needed from the fork "
+                            "at {} on",
+                            name, fork.ToString()),
+                "Restore it into the source's pg_wal, or clone the target anew. A larger "
+                "wal_keep_size prevents this.");
   }
 }
 

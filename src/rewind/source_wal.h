@@ -28,10 +28,6 @@ class SourceWal {
   SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
             const TimelineHistory& history);
 
-  // The file of each needed segment, or Error(kNotRewindable) that names one the source no longer
-  // has. listed: names in the source's pg_wal.
-  void CheckAvailable(const std::set<std::string>& listed, Lsn flush) const;
-
   // Fetches what is not there yet, up to flush. What an earlier run fetched is reused as far as it
   // decodes. The first segment's part before the fork is the target's own.
   void Stage(Lsn flush, const SourceWalOptions& options);
@@ -61,6 +57,11 @@ class SourceWal {
   bool installed_;
   uint32_t segment_size_;
 };
+
+// Throws Error(kNotRewindable) naming the first segment between fork and flush that is not among
+// listed, the names in the source's pg_wal.
+void CheckSourceWalAvailable(const std::set<std::string>& listed, const TimelineHistory& history,
+                             Lsn fork, Lsn flush, uint32_t segment_size);
 
 // Reads a segment's bytes from the running source without storing them.
 class RemoteWalFiles : public WalFiles {

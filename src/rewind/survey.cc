@@ -80,9 +80,9 @@ void CheckRewindable(const LocalState& local, const SourceIdentity& identity,
   }
 }
 
-Survey SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
-                    RewindSource& source, const SourceIdentity& identity,
-                    const ControlFile& source_control) {
+RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
+                         RewindSource& source, const SourceIdentity& identity,
+                         const ControlFile& source_control) {
   const PgVersion& version = local.control.version();
   TargetWal wal(target, local.control, local.history);
   const CheckPointRecord common = FindCheckPointBefore(wal.reader(), fork.lsn, version);
@@ -94,24 +94,22 @@ Survey SurveyTarget(const TargetDirectory& target, const LocalState& local, Fork
   const CheckPointRecord start = ChooseStart(common, local, source_control);
   CheckStartIsHere(wal.reader(), start, common);
 
-  Survey survey{RewindFacts(local.control), {}};
-  RewindFacts& facts = survey.facts;
+  RewindFacts facts(local.control);
   facts.target_history = local.history;
   facts.source_history = identity.history;
   facts.fork = fork;
   facts.target_end = local.tail.end;
   facts.label = {start.checkpoint.redo, start.checkpoint.timeline, start.lsn, /*ours=*/true};
   const TargetScan scan =
-      ScanTargetWal(wal.reader(), start.checkpoint.redo, local.tail.end, &facts, &survey.copies);
+      ScanTargetWal(wal.reader(), start.checkpoint.redo, local.tail.end, &facts);
   if ((local.control.in_recovery() || scan.was_standby) && scan.oldest_decided) {
     const Lsn from = ScanStartForStandby(wal.reader(), start, *scan.oldest_decided, version);
     if (from < start.checkpoint.redo) {
-      DatabaseCopies ignored;
-      ScanTargetWal(wal.reader(), from, local.tail.end, &facts, &ignored);
+      ScanTargetWal(wal.reader(), from, local.tail.end, &facts);
     }
   }
   target.ListFiles([&](TargetFile file) { facts.target_files.push_back(std::move(file)); });
-  return survey;
+  return facts;
 }
 
 }  // namespace pgrejoin

@@ -10,18 +10,13 @@
 
 namespace pgrejoin {
 
-struct Survey {
-  RewindFacts facts;
-  DatabaseCopies copies;  // of the WAL up to the fork
-};
-
 // What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable).
 void CheckRewindable(const LocalState& local, const SourceIdentity& identity,
                      const ControlFile& source_control);
 
 // local has diverged from source at fork.
-Survey SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
-                    RewindSource& source, const SourceIdentity& identity,
-                    const ControlFile& source_control);
+RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
+                         RewindSource& source, const SourceIdentity& identity,
+                         const ControlFile& source_control);
 
 }  // namespace pgrejoin

@@ -9,7 +9,6 @@
 namespace pgrejoin {
 namespace {
 
-constexpr uint8_t kXlogFpiForHint = 0xa0;
 constexpr int32_t kWalLevelReplica = 1;
 constexpr uint64_t kWalPageBytes = 8192;
 
@@ -58,43 +57,7 @@ bool TransactionIdPrecedes(TransactionId a, TransactionId b) {
   return static_cast<int32_t>(a - b) < 0;
 }
 
-void DatabaseCopies::Visit(const WalRecord& record, const RecordEffect& effect) {
-  // A hint bit changes nothing that a copy of the page would get wrong.
-  if (record.rmgr != kRmgrXlog || record.rmgr_info() != kXlogFpiForHint) {
-    for (const BlockReference& block : record.blocks) {
-      if (block.locator.database != 0) touched_.insert(block.locator.database);
-    }
-  }
-  if (const auto* copy = std::get_if<CreateDatabaseByCopyEffect>(&effect)) {
-    copies_.push_back(*copy);
-  } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
-    touched_.insert(create->locator.database);
-  } else if (const auto* truncate = std::get_if<TruncateRelationEffect>(&effect)) {
-    touched_.insert(truncate->locator.database);
-  } else if (const auto* drop = std::get_if<DropDatabaseEffect>(&effect)) {
-    touched_.insert(drop->database);
-  }
-}
-
-void DatabaseCopies::Add(const DatabaseCopies& other) {
-  copies_.insert(copies_.end(), other.copies_.begin(), other.copies_.end());
-  touched_.insert(other.touched_.begin(), other.touched_.end());
-}
-
-void DatabaseCopies::CheckTemplatesUntouched() const {
-  for (const CreateDatabaseByCopyEffect& copy : copies_) {
-    if (!touched_.contains(copy.template_database)) continue;
-    throw Error(
-        ErrorKind::kNotRewindable,
-        fmt::format("database {} was created by copying the files of database {}, which changed in "
-                    "the range of WAL that the target would replay",
-                    copy.database, copy.template_database),
-        "Run CHECKPOINT on the primary and on its standbys, or clone the target anew.");
-  }
-}
-
-TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts,
-                         DatabaseCopies* copies) {
+TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
   const PgVersion& version = facts->target_control.version();
   TargetScan scan;
   facts->discarded_transactions = 0;
@@ -126,7 +89,7 @@ TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* fac
       scan.was_standby = true;
     }
     if (record.start < facts->fork.lsn) {
-      copies->Visit(record, effect);
+      facts->copies.Visit(record, effect);
     } else {
       NoteAfterFork(effect, facts, &scan);
     }

@@ -1,11 +1,8 @@
 // Reads a range of WAL for what a rewind must know of it.
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <set>
-#include <string>
-#include <vector>
 
 #include "pgdata/control_file.h"
 #include "rewind/facts.h"
@@ -14,31 +11,16 @@
 
 namespace pgrejoin {
 
-// CREATE DATABASE by file copy is replayed by copying the template as it is *then*, so it is only
-// right while the template stays as it was (docs/explanation/safety.md, "databases copied by file").
-class DatabaseCopies {
- public:
-  void Visit(const WalRecord& record, const RecordEffect& effect);
-  // As if other's range had been visited too.
-  void Add(const DatabaseCopies& other);
-  // Throws Error(kNotRewindable) when a template was changed in the range that was visited.
-  void CheckTemplatesUntouched() const;
-
- private:
-  std::vector<CreateDatabaseByCopyEffect> copies_;
-  std::set<Oid> touched_;
-};
-
 struct TargetScan {
   bool was_standby = false;              // WAL holds a change of timeline: hint bits are not logged
   std::optional<TransactionId> oldest_decided;  // smallest xid that ended after the fork
 };
 
-// Scans the target's WAL from start to end into facts (blocks, created, truncated, discarded).
-// copies sees the part up to the fork: the target will replay it. Throws Error(kNotRewindable) when
-// WAL was written in a way that hides changes, or does not reach end.
-TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts,
-                         DatabaseCopies* copies);
+// Scans the target's WAL from start to end into facts (blocks, created, truncated, copies,
+// discarded).
+// Throws Error(kNotRewindable) when WAL was written in a way that hides changes, or does not reach
+// end.
+TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts);
 
 struct SourceScan {
   Lsn end;                           // end of the last record
