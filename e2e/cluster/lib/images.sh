@@ -48,15 +48,16 @@ image_id() { buildah images --quiet --no-trunc --filter "reference=$1" 2>/dev/nu
 
 # base_image [SUITE]: docker.io/library/debian:SUITE-slim as the official one, made from
 # Debian's packages.
-base_image() {
+base_image() (
   buildah_setup
+  exec {lock}>"$CACHE/images/lock" # its end is that of this subshell
+  flock "$lock"
   local suite=${1:-bookworm} archive container
   local image=docker.io/library/debian:$suite-slim
   local options=(
     --variant=minbase
     # A frozen mirror's release files expire, and that is no matter here.
     --aptopt='Acquire::Check-Valid-Until "false"'
-    --aptopt='APT::Install-Recommends "true"'
     --dpkgopt='path-exclude=/usr/share/doc/*'
     --dpkgopt='path-include=/usr/share/doc/*/copyright'
     --dpkgopt='path-exclude=/usr/share/man/*'
@@ -68,17 +69,18 @@ base_image() {
   archive=$CACHE/images/debian-$suite-slim-$(hash_of "${options[@]}").tar
   if [[ ! -f $archive ]]; then
     say "making $image"
+    rm -rf "$CACHE"/images/mmdebstrap.* # of a run that was killed
     TMPDIR=$CACHE/images mmdebstrap --quiet --mode=root "${options[@]}" "$suite" "$archive.new.tar" >&2
     mv "$archive.new.tar" "$archive"
   fi
   # The label tells an image made with other options from this one.
-  [[ -z $(buildah images --quiet --filter "reference=$image" --filter "label=archive=${archive##*/}") ]] || return 0
+  [[ -z $(buildah images --quiet --filter "reference=$image" --filter "label=archive=${archive##*/}") ]] || exit 0
   say "importing $image"
   container=$(buildah from scratch)
   buildah add --quiet "$container" "$archive" / >/dev/null
   buildah config --cmd bash --label "archive=${archive##*/}" "$container"
   buildah commit --quiet --rm "$container" "$image" >/dev/null
-}
+)
 
 # The image that every pod's sandbox runs. Its tag names its content.
 make_pause_image() {
@@ -118,6 +120,7 @@ load_image() {
 build_image() {
   (($# >= 2)) || die "build-image TAG DIR [buildah arguments]"
   base_image
+  buildah_setup
   local tag
   tag=$(canonical "$1")
   say "building image $tag"
