@@ -1,0 +1,578 @@
+#include "topology/decision.h"
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <set>
+
+namespace pgrejoin {
+namespace {
+
+constexpr uint64_t kSystem = 7000000000000000001;
+constexpr uint64_t kOtherSystem = 7000000000000000002;
+
+TimelineHistory History(const std::string& text) {
+  const auto history = TimelineHistory::FromString(text);
+  EXPECT_TRUE(history) << text;
+  return *history;
+}
+
+Lsn At(const std::string& text) { return *Lsn::Parse(text); }
+
+// How the local directory's line of descent relates to the named primary's.
+enum class Relation {
+  kSameBranch,       // equal histories, primary not behind
+  kBeforeFork,       // the primary went its own way after our end
+  kPastFork,         // ... before our end
+  kSibling,          // both were promoted, at different places
+  kSameNumber,       // both are "timeline 2" of different branches
+  kNewer,            // we were promoted and the primary has written nothing since
+  kNewerButParted,   // we were promoted and the primary has written on
+  kPrimaryLostWal,   // same branch, the primary ends before us
+  kNothingInCommon
+};
+constexpr Relation kRelations[] = {
+    Relation::kSameBranch, Relation::kBeforeFork, Relation::kPastFork,
+    Relation::kSibling,    Relation::kSameNumber, Relation::kNewer,
+    Relation::kNewerButParted, Relation::kPrimaryLostWal, Relation::kNothingInCommon};
+
+constexpr DirectoryKind kKinds[] = {
+    DirectoryKind::kEmpty,       DirectoryKind::kHalfMade, DirectoryKind::kFreshClone,
+    DirectoryKind::kPointInTimeRecovery, DirectoryKind::kHalfRewound, DirectoryKind::kStandby,
+    DirectoryKind::kPrimary};
+
+constexpr AuthorityState kAuthorities[] = {
+    AuthorityState::kNone, AuthorityState::kUnreadable, AuthorityState::kUnclaimed,
+    AuthorityState::kNamesUs, AuthorityState::kNamesOther};
+
+constexpr PrimaryState kPrimaryStates[] = {
+    PrimaryState::kNobody,      PrimaryState::kAmbiguous,   PrimaryState::kUnreachable,
+    PrimaryState::kInRecovery,  PrimaryState::kOtherSystem, PrimaryState::kOtherBranch,
+    PrimaryState::kConfirmed};
+
+enum class Peers { kNone, kFollowing, kSilent, kReadWriteOnOurBranch, kReadWriteElsewhere, kAhead };
+constexpr Peers kPeers[] = {Peers::kNone,    Peers::kFollowing,
+                            Peers::kSilent,  Peers::kReadWriteOnOurBranch,
+                            Peers::kReadWriteElsewhere, Peers::kAhead};
+
+enum class RecordBranch { kAbsent, kOurs, kNotOurs };
+constexpr RecordBranch kRecordBranches[] = {RecordBranch::kAbsent, RecordBranch::kOurs,
+                                            RecordBranch::kNotOurs};
+
+struct Case {
+  DirectoryKind kind = DirectoryKind::kPrimary;
+  AuthorityState authority = AuthorityState::kNamesOther;
+  PrimaryState primary = PrimaryState::kConfirmed;
+  Relation relation = Relation::kPastFork;
+  Peers peers = Peers::kNone;
+  RecordBranch branch = RecordBranch::kAbsent;
+  bool recorded_system_is_other = false;
+  bool approved = false;
+  bool paused = false;
+  bool patience_over = true;
+  bool peers_complete = false;
+};
+
+DirectoryState MakeLocal(const Case& c) {
+  DirectoryState local;
+  local.kind = c.kind;
+  if (c.kind == DirectoryKind::kEmpty || c.kind == DirectoryKind::kHalfMade) return local;
+  local.system_identifier = kSystem;
+  local.major_version = 15;
+  local.end_of_wal = At("0/5000");
+  switch (c.relation) {
+    case Relation::kSibling:
+    case Relation::kSameNumber:
+    case Relation::kNewer:
+    case Relation::kNewerButParted:
+      local.history = History("1@0/0,2@0/3000");
+      break;
+    case Relation::kNothingInCommon:
+      local.history = History("5@0/0");
+      break;
+    default:
+      local.history = History("1@0/0");
+  }
+  return local;
+}
+
+SourceIdentity MakePrimary(const Case& c) {
+  SourceIdentity primary;
+  primary.system_identifier = c.primary == PrimaryState::kOtherSystem ? kOtherSystem : kSystem;
+  primary.in_recovery = c.primary == PrimaryState::kInRecovery;
+  primary.flush_lsn = At("0/9000");
+  switch (c.relation) {
+    case Relation::kBeforeFork:
+      primary.history = History("1@0/0,2@0/5000");
+      break;
+    case Relation::kPastFork:
+      primary.history = History("1@0/0,2@0/4000");
+      break;
+    case Relation::kSibling:
+      primary.history = History("1@0/0,3@0/4000");
+      break;
+    case Relation::kSameNumber:
+      primary.history = History("1@0/0,2@0/4000");
+      break;
+    case Relation::kNewer:
+      primary.history = History("1@0/0");
+      primary.flush_lsn = At("0/3000");
+      break;
+    case Relation::kPrimaryLostWal:
+      primary.history = History("1@0/0");
+      primary.flush_lsn = At("0/4FFF");
+      break;
+    default:
+      primary.history = History("1@0/0");
+  }
+  return primary;
+}
+
+void AddPeers(const Case& c, const DirectoryState& local, Evidence* evidence) {
+  if (c.peers == Peers::kNone) return;
+  PeerState peer;
+  peer.pod = "x-2";
+  peer.silent = c.peers == Peers::kSilent;
+  if (c.peers != Peers::kSilent) {
+    SourceIdentity identity;
+    identity.system_identifier = kSystem;
+    identity.history = local.history.entries().empty() ? History("1@0/0") : local.history;
+    identity.in_recovery = c.peers == Peers::kFollowing || c.peers == Peers::kAhead;
+    identity.flush_lsn = c.peers == Peers::kAhead ? At("0/5001") : At("0/4000");
+    if (c.peers == Peers::kReadWriteElsewhere) identity.history = History("1@0/0,9@0/4800");
+    peer.identity = identity;
+    peer.has_data = true;
+  }
+  evidence->peers.push_back(peer);
+}
+
+Evidence MakeEvidence(const Case& c, const DirectoryState& local) {
+  Evidence evidence;
+  evidence.own_pod = "x-0";
+  evidence.authority = c.authority;
+  evidence.authority_problem = "no answer";
+  evidence.primary_state = c.primary;
+  evidence.patience_over = c.patience_over;
+  evidence.peers_complete = c.peers_complete;
+  if (c.primary != PrimaryState::kNobody) evidence.primary = "x-1";
+  const bool answered = c.primary != PrimaryState::kNobody &&
+                        c.primary != PrimaryState::kAmbiguous &&
+                        c.primary != PrimaryState::kUnreachable;
+  if (answered) evidence.primary_identity = MakePrimary(c);
+  const bool readable =
+      c.authority != AuthorityState::kUnreadable && c.authority != AuthorityState::kNone;
+  if (readable && c.authority != AuthorityState::kUnclaimed) {
+    evidence.record.primary = c.authority == AuthorityState::kNamesUs ? "x-0" : "x-1";
+    evidence.record.epoch = 3;
+    if (c.branch == RecordBranch::kOurs) {
+      evidence.record.history =
+          local.history.entries().empty() ? History("1@0/0") : local.history;
+    }
+    if (c.branch == RecordBranch::kNotOurs) evidence.record.history = History("1@0/0,8@0/2000");
+  }
+  if (c.branch != RecordBranch::kAbsent || c.recorded_system_is_other) {
+    evidence.record.system_identifier = c.recorded_system_is_other ? kOtherSystem : kSystem;
+  }
+  evidence.record.paused = c.paused && readable;
+  if (c.approved) {
+    evidence.record.approval =
+        Approval{"x-0", kSystem, local.history.entries().empty() ? "" : local.history.ToString()};
+  }
+  AddPeers(c, local, &evidence);
+  return evidence;
+}
+
+// An authority that names somebody other is the only state, besides none, in which discovery names
+// another pod; the rest cannot come up.
+bool CanComeUp(const Case& c) {
+  const bool other_named = c.primary != PrimaryState::kNobody;
+  switch (c.authority) {
+    case AuthorityState::kNamesOther:
+      return other_named && c.primary != PrimaryState::kAmbiguous;
+    case AuthorityState::kNone:
+      return true;
+    default:
+      return !other_named;
+  }
+}
+
+void ForEveryCase(const std::function<void(const Case&, const DirectoryState&, const Evidence&,
+                                           const Decision&)>& visit) {
+  for (const auto kind : kKinds) {
+    for (const auto authority : kAuthorities) {
+      for (const auto primary : kPrimaryStates) {
+        for (const auto relation : kRelations) {
+          for (const auto peers : kPeers) {
+            for (const auto branch : kRecordBranches) {
+              for (unsigned bits = 0; bits < 32; ++bits) {
+                const Case c{.kind = kind,
+                             .authority = authority,
+                             .primary = primary,
+                             .relation = relation,
+                             .peers = peers,
+                             .branch = branch,
+                             .recorded_system_is_other = (bits & 1) != 0,
+                             .approved = (bits & 2) != 0,
+                             .paused = (bits & 4) != 0,
+                             .patience_over = (bits & 8) != 0,
+                             .peers_complete = (bits & 16) != 0};
+                if (!CanComeUp(c)) continue;
+                const DirectoryState local = MakeLocal(c);
+                const Evidence evidence = MakeEvidence(c, local);
+                visit(c, local, evidence, Decide(local, evidence));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+std::string Describe(const Case& c, const Decision& d) {
+  return std::string(DirectoryKindName(c.kind)) + " authority=" + AuthorityStateName(c.authority) +
+         " primary=" + PrimaryStateName(c.primary) +
+         " relation=" + std::to_string(static_cast<int>(c.relation)) +
+         " peers=" + std::to_string(static_cast<int>(c.peers)) +
+         " branch=" + std::to_string(static_cast<int>(c.branch)) + " approved=" +
+         std::to_string(c.approved) + " -> " + ActionName(d.action) + " " + d.reason;
+}
+
+bool StartsReadWrite(const Case& c, const Decision& d) {
+  const bool could = c.kind == DirectoryKind::kPrimary || c.kind == DirectoryKind::kEmpty;
+  return could && (d.action == Action::kStart || d.action == Action::kClaim);
+}
+
+TEST(DecisionInvariant, ReadWriteOnlyWithAWarrant) {
+  size_t read_write = 0;
+  ForEveryCase([&](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    if (!StartsReadWrite(c, d)) return;
+    ++read_write;
+    const bool named = c.authority == AuthorityState::kNamesUs;
+    const bool first_install = c.kind == DirectoryKind::kEmpty &&
+                               c.authority == AuthorityState::kUnclaimed &&
+                               d.action == Action::kClaim;
+    const bool approved =
+        c.approved && c.kind == DirectoryKind::kPrimary && d.action == Action::kClaim;
+    const bool every_peer_follows = c.authority == AuthorityState::kUnreadable &&
+                                    c.peers_complete && c.kind == DirectoryKind::kPrimary &&
+                                    (c.peers == Peers::kFollowing || c.peers == Peers::kNone);
+    ASSERT_TRUE(named || first_install || approved || every_peer_follows) << Describe(c, d);
+  });
+  EXPECT_GT(read_write, 100u);
+}
+
+TEST(DecisionInvariant, NothingIsUndoneTowardsAnUnconfirmedPrimary) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    const bool acts = d.action == Action::kRewind || d.action == Action::kResume ||
+                      d.action == Action::kFollow || d.action == Action::kClone;
+    if (acts) {
+      ASSERT_EQ(c.primary, PrimaryState::kConfirmed) << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, UnreadableNeverMeansIAm) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    if (c.authority != AuthorityState::kUnreadable) return;
+    ASSERT_NE(d.action, Action::kClaim) << (c.approved ? "approved" : "") << Describe(c, d);
+    ASSERT_TRUE(d.action == Action::kStart || d.action == Action::kWait ||
+                d.action == Action::kRefuse)
+        << Describe(c, d);
+    if (c.kind == DirectoryKind::kEmpty) {
+      ASSERT_EQ(d.action, Action::kWait) << Describe(c, d);
+    }
+    if (c.kind == DirectoryKind::kPrimary && !c.peers_complete) {
+      ASSERT_NE(d.action, Action::kStart) << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, OtherSystemIsNeverTouchedNorStarted) {
+  ForEveryCase([](const Case& c, const DirectoryState& local, const Evidence& evidence,
+                  const Decision& d) {
+    const bool known = c.kind != DirectoryKind::kEmpty && c.kind != DirectoryKind::kHalfMade &&
+                       c.kind != DirectoryKind::kPointInTimeRecovery;
+    const bool other = c.recorded_system_is_other ||
+                       (evidence.primary_identity &&
+                        evidence.primary_identity->system_identifier != local.system_identifier);
+    if (known && other) {
+      ASSERT_EQ(d.action, Action::kRefuse) << Describe(c, d);
+      ASSERT_EQ(d.reason, "OtherSystem");
+    }
+  });
+}
+
+TEST(DecisionInvariant, LeaderWithoutTheRecordsBranchNeverStarts) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    if (c.kind == DirectoryKind::kPrimary && c.authority == AuthorityState::kNamesUs &&
+        c.branch == RecordBranch::kNotOurs) {
+      ASSERT_EQ(d.action, Action::kRefuse) << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, HalfRewoundDataNeverStarts) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    if (c.kind == DirectoryKind::kHalfRewound || c.kind == DirectoryKind::kHalfMade) {
+      ASSERT_NE(d.action, Action::kStart) << Describe(c, d);
+      ASSERT_NE(d.action, Action::kClaim) << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, OnlyEmptyDirectoriesAreClonedAndOnlyHalfRewoundOnesResumed) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    if (d.action == Action::kClone) {
+      ASSERT_EQ(c.kind, DirectoryKind::kEmpty) << Describe(c, d);
+    }
+    if (d.action == Action::kResume) {
+      ASSERT_EQ(c.kind, DirectoryKind::kHalfRewound) << Describe(c, d);
+    }
+    if (d.action == Action::kRewind || d.action == Action::kFollow) {
+      ASSERT_TRUE(c.kind == DirectoryKind::kStandby || c.kind == DirectoryKind::kPrimary)
+          << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, PausedUndoesNothing) {
+  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence& evidence,
+                  const Decision& d) {
+    if (evidence.record.paused) {
+      ASSERT_NE(d.action, Action::kRewind) << Describe(c, d);
+      ASSERT_NE(d.action, Action::kClone) << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, EveryDecisionSaysWhy) {
+  std::set<std::string> reasons;
+  ForEveryCase([&](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
+    reasons.insert(d.reason);
+    ASSERT_FALSE(d.reason.empty()) << Describe(c, d);
+    ASSERT_FALSE(d.message.empty()) << Describe(c, d);
+    if (d.action == Action::kRefuse) {
+      ASSERT_FALSE(d.hint.empty()) << Describe(c, d);
+      ASSERT_TRUE(d.kind == ErrorKind::kNotRewindable || d.kind == ErrorKind::kTargetFailed);
+    }
+    if (d.action == Action::kWait) {
+      ASSERT_EQ(d.kind, ErrorKind::kUnavailable);
+    }
+  });
+  EXPECT_GE(reasons.size(), 25u);
+}
+
+// The rows of the table, one by one.
+
+Decision Of(const Case& c) {
+  const DirectoryState local = MakeLocal(c);
+  return Decide(local, MakeEvidence(c, local));
+}
+
+struct Row {
+  const char* what;
+  Case given;
+  Action action;
+  const char* reason;
+};
+
+class DecisionTable : public testing::TestWithParam<Row> {};
+
+TEST_P(DecisionTable, Row) {
+  const Decision d = Of(GetParam().given);
+  EXPECT_EQ(ActionName(d.action), std::string(ActionName(GetParam().action)))
+      << GetParam().what << ": " << d.message;
+  EXPECT_EQ(d.reason, GetParam().reason) << GetParam().what << ": " << d.message;
+}
+
+using K = DirectoryKind;
+using A = AuthorityState;
+using P = PrimaryState;
+using R = Relation;
+
+const Row kRows[] = {
+    {"empty, unclaimed", {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody},
+     Action::kClaim, "FirstInstall"},
+    {"empty, unclaimed, a peer has data",
+     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
+      .peers = Peers::kFollowing},
+     Action::kWait, "PeerHasData"},
+    {"empty, unclaimed, a peer is silent",
+     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
+      .peers = Peers::kSilent, .patience_over = false},
+     Action::kWait, "PeersSilent"},
+    {"empty, unclaimed, a peer stays silent",
+     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
+      .peers = Peers::kSilent},
+     Action::kClaim, "FirstInstall"},
+    {"empty, claimed by us, never initialised",
+     {.kind = K::kEmpty, .authority = A::kNamesUs, .primary = P::kNobody},
+     Action::kStart, "Claimed"},
+    {"empty, but the record knows our system: the volume is gone",
+     {.kind = K::kEmpty, .authority = A::kNamesUs, .primary = P::kNobody,
+      .branch = RecordBranch::kOurs},
+     Action::kWait, "DataLost"},
+    {"empty, primary confirmed", {.kind = K::kEmpty}, Action::kClone, "EmptyDirectory"},
+    {"empty, no authority, primary confirmed by SQL",
+     {.kind = K::kEmpty, .authority = A::kNone}, Action::kClone, "EmptyDirectory"},
+    {"empty, primary in recovery", {.kind = K::kEmpty, .primary = P::kInRecovery},
+     Action::kWait, "PrimaryInRecovery"},
+    {"empty, API down", {.kind = K::kEmpty, .authority = A::kUnreadable, .primary = P::kNobody},
+     Action::kWait, "AuthorityUnreadable"},
+    {"empty, nothing known", {.kind = K::kEmpty, .authority = A::kNone, .primary = P::kNobody},
+     Action::kWait, "NoPrimary"},
+    {"half made", {.kind = K::kHalfMade}, Action::kRefuse, "HalfMade"},
+    {"fresh clone", {.kind = K::kFreshClone, .primary = P::kUnreachable}, Action::kStart,
+     "FreshClone"},
+    {"point-in-time recovery", {.kind = K::kPointInTimeRecovery}, Action::kStart,
+     "PointInTimeRecovery"},
+    {"journal, primary confirmed", {.kind = K::kHalfRewound}, Action::kResume,
+     "InterruptedRewind"},
+    {"journal, primary unreachable", {.kind = K::kHalfRewound, .primary = P::kUnreachable},
+     Action::kWait, "PrimaryUnreachable"},
+    {"journal, named ourselves",
+     {.kind = K::kHalfRewound, .authority = A::kNamesUs, .primary = P::kNobody},
+     Action::kRefuse, "HalfRewoundLeader"},
+    {"standby on the primary's branch", {.kind = K::kStandby, .relation = R::kSameBranch},
+     Action::kFollow, "OnPrimaryBranch"},
+    {"standby behind the fork", {.kind = K::kStandby, .relation = R::kBeforeFork},
+     Action::kFollow, "OnPrimaryBranch"},
+    {"standby past the fork", {.kind = K::kStandby, .relation = R::kPastFork}, Action::kRewind,
+     "Diverged"},
+    {"standby past the fork, paused: it still serves reads",
+     {.kind = K::kStandby, .relation = R::kPastFork, .paused = true}, Action::kStart, "Paused"},
+    {"standby, primary unreachable", {.kind = K::kStandby, .primary = P::kUnreachable},
+     Action::kStart, "StandbyWithoutPrimary"},
+    {"standby, named ourselves: promote was cut short",
+     {.kind = K::kStandby, .authority = A::kNamesUs, .primary = P::kNobody}, Action::kStart,
+     "StandbyWithoutPrimary"},
+    {"standby ahead of its primary", {.kind = K::kStandby, .relation = R::kPrimaryLostWal},
+     Action::kRefuse, "Conflict"},
+    {"ordinary restart of a healthy primary",
+     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+      .branch = RecordBranch::kOurs},
+     Action::kStart, "Leader"},
+    {"... beside its standbys",
+     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+      .peers = Peers::kFollowing, .branch = RecordBranch::kOurs},
+     Action::kStart, "Leader"},
+    {"... while the primary of before still runs",
+     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+      .peers = Peers::kReadWriteOnOurBranch, .branch = RecordBranch::kOurs},
+     Action::kStart, "Leader"},
+    {"... but another one runs on a branch of its own",
+     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+      .peers = Peers::kReadWriteElsewhere, .branch = RecordBranch::kOurs},
+     Action::kWait, "Contradicted"},
+    {"named, but the volume is older than the record",
+     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+      .branch = RecordBranch::kNotOurs},
+     Action::kRefuse, "StaleLeader"},
+    {"former primary that ends before the fork", {.relation = R::kBeforeFork}, Action::kFollow,
+     "OnPrimaryBranch"},
+    {"former primary past the fork", {.relation = R::kPastFork}, Action::kRewind, "Diverged"},
+    {"former primary past the fork, paused", {.relation = R::kPastFork, .paused = true},
+     Action::kWait, "Paused"},
+    {"promoted by hand, the record decides", {.relation = R::kNewerButParted}, Action::kRewind,
+     "Diverged"},
+    {"two promotions, the record decides", {.relation = R::kSibling}, Action::kRewind, "Diverged"},
+    {"two timelines 2, the record decides", {.relation = R::kSameNumber}, Action::kRewind,
+     "Diverged"},
+    {"two promotions and nobody to decide",
+     {.authority = A::kNone, .relation = R::kSibling}, Action::kRefuse, "Conflict"},
+    {"two timelines 2 and nobody to decide",
+     {.authority = A::kNone, .relation = R::kSameNumber}, Action::kRefuse, "Conflict"},
+    {"failover without an authority: the Service and SQL contradict us",
+     {.authority = A::kNone, .relation = R::kPastFork}, Action::kRewind, "Diverged"},
+    {"newer than the confirmed primary", {.relation = R::kNewer}, Action::kRefuse, "Conflict"},
+    {"both primary on one branch", {.relation = R::kSameBranch}, Action::kRefuse, "SameBranch"},
+    {"no common ancestor", {.relation = R::kNothingInCommon}, Action::kRefuse,
+     "NoCommonAncestor"},
+    {"primary unreachable", {.primary = P::kUnreachable}, Action::kWait, "PrimaryUnreachable"},
+    {"primary in recovery", {.primary = P::kInRecovery}, Action::kWait, "PrimaryInRecovery"},
+    {"primary lacks the record's branch", {.primary = P::kOtherBranch}, Action::kWait,
+     "PrimaryOnOtherBranch"},
+    {"several are named", {.authority = A::kNone, .primary = P::kAmbiguous}, Action::kWait,
+     "PrimaryAmbiguous"},
+    {"primary of another system", {.primary = P::kOtherSystem}, Action::kRefuse, "OtherSystem"},
+    {"record of another system", {.recorded_system_is_other = true}, Action::kRefuse,
+     "OtherSystem"},
+    {"API down, all members follow us",
+     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kFollowing,
+      .peers_complete = true},
+     Action::kStart, "EveryPeerFollows"},
+    {"API down, a member is silent",
+     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kSilent,
+      .peers_complete = true},
+     Action::kWait, "AuthorityUnreadable"},
+    {"API down, a member has WAL that we lack",
+     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kAhead,
+      .peers_complete = true},
+     Action::kWait, "AuthorityUnreadable"},
+    {"API down, members not known",
+     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kFollowing},
+     Action::kWait, "AuthorityUnreadable"},
+    {"no authority, nobody else", {.authority = A::kNone, .primary = P::kNobody}, Action::kWait,
+     "NoAuthority"},
+    {"the record was lost", {.authority = A::kUnclaimed, .primary = P::kNobody}, Action::kWait,
+     "NoAuthority"},
+    {"the record was lost, a person approves",
+     {.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true}, Action::kClaim,
+     "Approved"},
+    {"approved, but another one runs read-write",
+     {.authority = A::kUnclaimed, .primary = P::kNobody, .peers = Peers::kReadWriteOnOurBranch,
+      .approved = true},
+     Action::kWait, "NoAuthority"},
+    {"the named primary is gone for good, a person approves",
+     {.primary = P::kUnreachable, .approved = true}, Action::kClaim, "Approved"},
+    {"an approval is not stronger than a confirmed primary",
+     {.relation = R::kPastFork, .approved = true}, Action::kRewind, "Diverged"},
+};
+
+INSTANTIATE_TEST_SUITE_P(Architecture, DecisionTable, testing::ValuesIn(kRows));
+
+TEST(Decision, ApprovalIsBoundToPodSystemAndHistory) {
+  const Case c{.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true};
+  const DirectoryState local = MakeLocal(c);
+  Evidence evidence = MakeEvidence(c, local);
+  const Approval good = *evidence.record.approval;
+  for (const Approval& wrong : {Approval{"x-1", good.system_identifier, good.history},
+                                Approval{good.pod, good.system_identifier + 1, good.history},
+                                Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"}}) {
+    evidence.record.approval = wrong;
+    EXPECT_EQ(Decide(local, evidence).action, Action::kWait);
+  }
+  evidence.record.approval = good;
+  EXPECT_EQ(Decide(local, evidence).action, Action::kClaim);
+}
+
+TEST(ContainsBranchTest, ComparesWhereTimelinesBegin) {
+  EXPECT_TRUE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0")));
+  EXPECT_TRUE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0,2@0/30")));
+  EXPECT_FALSE(ContainsBranch(History("1@0/0"), History("1@0/0,2@0/30")));
+  EXPECT_FALSE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0,2@0/40")));
+  EXPECT_FALSE(ContainsBranch(History("1@0/0,3@0/30"), History("1@0/0,2@0/30")));
+}
+
+TEST(JudgePrimaryTest, EveryReasonNotToBelieve) {
+  SourceIdentity identity;
+  identity.system_identifier = kSystem;
+  identity.history = History("1@0/0,2@0/30");
+  AuthorityRecord record;
+  EXPECT_EQ(JudgePrimary(identity, record, std::nullopt), P::kConfirmed);
+  EXPECT_EQ(JudgePrimary(identity, record, kSystem), P::kConfirmed);
+  EXPECT_EQ(JudgePrimary(identity, record, kOtherSystem), P::kOtherSystem);
+  record.system_identifier = kSystem;
+  record.history = History("1@0/0");
+  EXPECT_EQ(JudgePrimary(identity, record, kSystem), P::kConfirmed);
+  record.history = History("1@0/0,2@0/40");
+  EXPECT_EQ(JudgePrimary(identity, record, kSystem), P::kOtherBranch);
+  identity.in_recovery = true;
+  EXPECT_EQ(JudgePrimary(identity, record, kSystem), P::kInRecovery);
+  record.system_identifier = kOtherSystem;
+  EXPECT_EQ(JudgePrimary(identity, record, std::nullopt), P::kOtherSystem);
+}
+
+}  // namespace
+}  // namespace pgrejoin
