@@ -41,7 +41,7 @@ struct Arguments {
 void EndAtOnce(int) { _exit(kStatusTerminated); }
 
 [[noreturn]] void Fail(int status, const char* what, const char* about, const char* hint) {
-  dprintf(STDERR_FILENO, "pg-rejoin-gate: error: %s%s\n", what, about);
+  dprintf(STDERR_FILENO, "pg-rejoin-gate: error: %s%.300s\n", what, about);
   if (hint != nullptr) dprintf(STDERR_FILENO, "hint: %s\n", hint);
   _exit(status);
 }

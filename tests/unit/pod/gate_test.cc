@@ -1,0 +1,118 @@
+// The gate as a program: it and DirectoryLock must meet at one lock.
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/wait.h>
+
+#include <chrono>
+#include <thread>
+
+#include "target/directory_lock.h"
+#include "unit/pod/pod_fixture.h"
+
+namespace pgrejoin {
+namespace {
+
+std::string GatePath() {
+  const std::filesystem::path self = std::filesystem::read_symlink("/proc/self/exe");
+  return self.parent_path().parent_path() / "src/pg-rejoin-gate";
+}
+
+class GateTest : public PodFixture {
+ protected:
+  pid_t Start(const std::vector<std::string>& arguments) {
+    std::vector<std::string> all = {GatePath()};
+    all.insert(all.end(), arguments.begin(), arguments.end());
+    std::vector<char*> argv;
+    for (std::string& argument : all) argv.push_back(argument.data());
+    argv.push_back(nullptr);
+    const pid_t child = ::fork();
+    if (child == 0) {
+      ::execv(argv[0], argv.data());
+      ::_exit(99);
+    }
+    return child;
+  }
+  static int Wait(pid_t child) {
+    int status = 0;
+    EXPECT_EQ(::waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 1000 + WTERMSIG(status);
+  }
+  int Run(const std::vector<std::string>& arguments) { return Wait(Start(arguments)); }
+  bool Locked() {
+    try {
+      DirectoryLock::Acquire(options_.pgdata);
+      return false;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kTargetInUse);
+      return true;
+    }
+  }
+  bool WaitUntilLocked() {
+    for (int i = 0; i < 200 && !Locked(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return Locked();
+  }
+};
+
+TEST_F(GateTest, BecomesTheCommand) {
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "sh", "-c", "exit 7"}), 7);
+}
+
+TEST_F(GateTest, LockIsInheritedByTheServerAndItsChildren) {
+  const pid_t server = Start({"--pgdata", options_.pgdata, "--", "sleep", "60"});
+  EXPECT_TRUE(WaitUntilLocked());
+  ::kill(server, SIGTERM);
+  EXPECT_EQ(Wait(server), 1000 + SIGTERM);  // the command's own default action
+  EXPECT_FALSE(Locked());
+}
+
+TEST_F(GateTest, TrailingSlashIsTheSameDirectory) {
+  const DirectoryLock lock = DirectoryLock::Acquire(options_.pgdata);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata + "//", "--wait-seconds", "0", "--", "true"}), 21);
+}
+
+TEST_F(GateTest, WaitsForTheLock) {
+  std::optional<DirectoryLock> lock = DirectoryLock::Acquire(options_.pgdata);
+  const pid_t gate = Start({"--pgdata", options_.pgdata, "--", "true"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  lock.reset();
+  EXPECT_EQ(Wait(gate), 0);
+}
+
+TEST_F(GateTest, SigtermEndsTheWaitAtOnce) {
+  const DirectoryLock lock = DirectoryLock::Acquire(options_.pgdata);
+  const auto begin = std::chrono::steady_clock::now();
+  const pid_t gate =
+      Start({"--pgdata", options_.pgdata, "--wait-seconds", "60", "--", "true"});
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  ::kill(gate, SIGTERM);
+  EXPECT_EQ(Wait(gate), 143);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
+TEST_F(GateTest, DirectoryThatIsNotThereYetIsLockedBesideIt) {
+  std::filesystem::remove(options_.pgdata);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "true"}), 0);
+  EXPECT_TRUE(std::filesystem::exists(options_.pgdata + ".lock"));
+}
+
+TEST_F(GateTest, WhatCannotBeLockedOrRunIsAnError) {
+  EXPECT_EQ(Run({"--pgdata", directory_ / "no/such/place", "--", "true"}), 30);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "/no/such/program"}), 127);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", options_.pgdata}), 126);
+}
+
+TEST_F(GateTest, UsageErrors) {
+  EXPECT_EQ(Run({}), 2);
+  EXPECT_EQ(Run({"--pgdata"}), 2);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata}), 2);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--"}), 2);
+  EXPECT_EQ(Run({"--pgdata", "", "--", "true"}), 2);
+  EXPECT_EQ(Run({"--what", "--", "true"}), 2);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--wait-seconds", "soon", "--", "true"}), 2);
+  EXPECT_EQ(Run({"--pgdata", std::string(5000, 'x'), "--", "true"}), 2);
+}
+
+}  // namespace
+}  // namespace pgrejoin

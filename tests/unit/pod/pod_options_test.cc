@@ -1,0 +1,104 @@
+#include "pod/pod_options.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+
+namespace pgrejoin {
+namespace {
+
+PodOptions Good() {
+  PodOptions options;
+  options.pgdata = "/data/pgdata";
+  options.pod_name = "x-0";
+  options.name_space = "shop";
+  options.pod_uid = "uid";
+  options.record = "x-authority";
+  options.primary_service = "x-primary";
+  options.headless_service = "x-headless";
+  options.pod_selector = "app=x";
+  options.rewind_password_file = "/secret/rewind";
+  options.replication_password_file = "/secret/replication";
+  return options;
+}
+
+std::string HintOf(const PodOptions& options) {
+  try {
+    CheckInitOptions(options);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+    return error.hint();
+  }
+  return "accepted";
+}
+
+TEST(PodOptionsTest, WhatIsMissingIsNamedWithItsVariable) {
+  EXPECT_EQ(HintOf(Good()), "accepted");
+  PodOptions options = Good();
+  options.record.clear();
+  EXPECT_EQ(HintOf(options), "Give --record or set PG_REJOIN_RECORD.");
+  options.discovery = "service";
+  EXPECT_EQ(HintOf(options), "accepted");
+  options = Good();
+  options.pod_uid.clear();
+  EXPECT_EQ(HintOf(options), "Give --pod-uid or set POD_UID.");
+}
+
+TEST(PodOptionsTest, OurOwnLabelIsNoEvidence) {
+  PodOptions options = Good();
+  options.discovery = "label";
+  EXPECT_NE(HintOf(options), "accepted");
+  options.role_label = "cnpg.io/instanceRole";
+  EXPECT_EQ(HintOf(options), "accepted");
+}
+
+TEST(PodOptionsTest, OnlyTheModesThatPostgresAccepts) {
+  PodOptions options = Good();
+  EXPECT_EQ(DataDirectoryMode(options), 0700u);
+  options.data_directory_mode = "0750";
+  EXPECT_EQ(DataDirectoryMode(options), 0750u);
+  options.data_directory_mode = "0770";
+  EXPECT_THROW(DataDirectoryMode(options), Error);
+}
+
+TEST(PodOptionsTest, MembersAreSplit) {
+  PodOptions options = Good();
+  options.members = "x-0,x-1,,x-2";
+  EXPECT_EQ(MakeDiscoveryOptions(options).members,
+            (std::vector<std::string>{"x-0", "x-1", "x-2"}));
+  options.members.clear();
+  EXPECT_TRUE(MakeDiscoveryOptions(options).members.empty());
+}
+
+TEST(PodOptionsTest, ConnectionStringsHoldNoPassword) {
+  std::string name = (std::filesystem::temp_directory_path() / "options-test-XXXXXX").string();
+  const int fd = ::mkstemp(name.data());
+  ASSERT_GE(fd, 0);
+  ::close(fd);
+  std::ofstream(name) << "c4nary pass\n";
+  PodOptions options = Good();
+  options.rewind_password_file = name;
+  options.sslrootcert = "/tls/ca.crt";
+  const ConnectOptions remote = RewindConnection(options, "x-1.x-headless.shop.svc");
+  EXPECT_EQ(remote.password, "c4nary pass");
+  for (const std::string& text : {remote.conninfo, StandbyConninfo(options),
+                                  CloneConninfo(options, "x-1.x-headless.shop.svc")}) {
+    EXPECT_EQ(text.find("c4nary"), std::string::npos) << text;
+  }
+  EXPECT_NE(StandbyConninfo(options).find("x-primary.shop.svc"), std::string::npos);
+  EXPECT_NE(StandbyConninfo(options).find("/run/pg-rejoin/pgpass"), std::string::npos);
+  EXPECT_NE(StandbyConninfo(options).find("/tls/ca.crt"), std::string::npos);
+  const ConnectOptions local = LocalConnection(options, "promoter", name);
+  EXPECT_NE(local.conninfo.find("127.0.0.1"), std::string::npos);
+  EXPECT_EQ(local.conninfo.find("/tls/ca.crt"), std::string::npos);
+  options.rewind_password_file = "/no/such/file";
+  EXPECT_THROW(RewindConnection(options, "h"), Error);
+  std::filesystem::remove(name);
+}
+
+}  // namespace
+}  // namespace pgrejoin

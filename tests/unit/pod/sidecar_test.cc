@@ -1,0 +1,162 @@
+#include "pod/sidecar.h"
+
+#include "unit/pod/pod_fixture.h"
+
+namespace pgrejoin {
+namespace {
+
+using std::chrono::seconds;
+
+constexpr uint64_t kSystem = 7000000000000000001;
+
+class SidecarTest : public PodFixture {
+ protected:
+  void SetUp() override {
+    PodFixture::SetUp();
+    outside_.api = &api_;
+    outside_.probe = [this] { return role_; };
+    outside_.identify = [this] {
+      ++identifications_;
+      SourceIdentity identity;
+      identity.system_identifier = kSystem;
+      identity.history = *TimelineHistory::FromString(history_);
+      return identity;
+    };
+    api_.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
+    sidecar_ = std::make_unique<Sidecar>(options_, outside_);
+  }
+
+  // A step at a time when the API is asked again.
+  void Step() {
+    now_ += seconds(5);
+    sidecar_->Step(now_);
+  }
+  std::string Label(const std::string& pod) { return api_.pods[pod].labels["pg-rejoin.io/role"]; }
+  void SetLabel(const std::string& pod, const std::string& role) {
+    api_.pods[pod].labels["pg-rejoin.io/role"] = role;
+  }
+
+  SidecarDependencies outside_;
+  std::unique_ptr<Sidecar> sidecar_;
+  LocalRole role_ = LocalRole::kReadWrite;
+  std::string history_ = "1@0/0";
+  int identifications_ = 0;
+  Sidecar::Clock::time_point now_{seconds(100)};
+};
+
+TEST_F(SidecarTest, HolderTakesTheLabelFromEveryoneElse) {
+  SetLabel("x-1", "primary");
+  Step();
+  EXPECT_EQ(Label("x-0"), "primary");
+  EXPECT_EQ(Label("x-1"), "replica");
+  const size_t patches = api_.patches.size();
+  Step();
+  EXPECT_EQ(api_.patches.size(), patches);  // right already
+}
+
+TEST_F(SidecarTest, HolderCompletesTheRecordAfterTheFirstStart) {
+  Step();
+  EXPECT_EQ(api_.record().at("system-identifier"), std::to_string(kSystem));
+  EXPECT_EQ(api_.record().at("history"), "1@0/0");
+  Step();
+  Step();
+  EXPECT_EQ(identifications_, 1);
+}
+
+TEST_F(SidecarTest, HolderFinishesTheRecordOfAPromotionThatWasCutShort) {
+  api_.AddRecord({{"primary", "x-0"},
+                  {"epoch", "2"},
+                  {"system-identifier", std::to_string(kSystem)},
+                  {"history", "1@0/0"}});
+  role_ = LocalRole::kInRecovery;
+  Step();
+  EXPECT_EQ(Label("x-0"), "replica");
+  role_ = LocalRole::kReadWrite;
+  history_ = "1@0/0,2@0/5000";
+  sidecar_->Step(now_ + seconds(1));  // at once: the role has changed
+  EXPECT_EQ(Label("x-0"), "primary");
+  EXPECT_EQ(api_.record().at("timeline"), "2");
+}
+
+TEST_F(SidecarTest, HolderOnAnotherBranchIsNotShownToClients) {
+  api_.AddRecord({{"primary", "x-0"},
+                  {"epoch", "2"},
+                  {"system-identifier", std::to_string(kSystem)},
+                  {"history", "1@0/0,2@0/4000"}});
+  SetLabel("x-0", "primary");
+  Step();
+  EXPECT_EQ(Label("x-0"), "replica");
+  EXPECT_EQ(api_.record().at("history"), "1@0/0,2@0/4000");
+}
+
+TEST_F(SidecarTest, PodThatIsNotNamedIsReplicaEvenReadWrite) {
+  api_.record()["primary"] = "x-1";
+  SetLabel("x-0", "primary");
+  SetLabel("x-1", "primary");
+  Step();
+  EXPECT_EQ(Label("x-0"), "replica");
+  EXPECT_EQ(Label("x-1"), "primary");  // only the holder takes it from others
+}
+
+TEST_F(SidecarTest, SilentServerOfTheHolderKeepsItsLabel) {
+  Step();
+  role_ = LocalRole::kUnknown;
+  Step();
+  EXPECT_EQ(Label("x-0"), "primary");
+}
+
+TEST_F(SidecarTest, ApiIsAskedAtAModerateRate) {
+  int reads = 0;
+  class Counting : public FakeApi {
+   public:
+    explicit Counting(int* count) : reads_(count) {}
+    std::optional<ConfigMap> GetConfigMap(const std::string& name) override {
+      ++*reads_;
+      return FakeApi::GetConfigMap(name);
+    }
+    int* reads_;
+  } counting(&reads);
+  counting.AddRecord({{"primary", "x-1"}, {"epoch", "1"}});
+  counting.AddPod("x-0");
+  outside_.api = &counting;
+  Sidecar sidecar(options_, outside_);
+  for (int second = 0; second < 20; ++second) sidecar.Step(now_ + seconds(second));
+  EXPECT_EQ(reads, 4);
+}
+
+TEST_F(SidecarTest, DeadApiIsLivedWith) {
+  api_.down = true;
+  for (int i = 0; i < 3; ++i) EXPECT_NO_THROW(Step());
+  api_.down = false;
+  Step();
+  EXPECT_EQ(Label("x-0"), "primary");
+}
+
+TEST_F(SidecarTest, PassfileFollowsTheSecretEvenWithoutAnApi) {
+  api_.down = true;
+  Step();
+  EXPECT_FALSE(ReadText(directory_ / "run/pgpass").empty());
+}
+
+TEST_F(SidecarTest, NamesakeIsNotLabelled) {
+  api_.pods["x-0"].uid = "uid-of-the-next-one";
+  Step();
+  EXPECT_EQ(Label("x-0"), "");
+}
+
+TEST_F(SidecarTest, OtherDiscoveriesKeepNoLabels) {
+  options_.discovery = "service";
+  Step();
+  EXPECT_TRUE(api_.patches.empty());
+}
+
+TEST_F(SidecarTest, StopEndsItAtOnce) {
+  std::stop_source stop;
+  stop.request_stop();
+  const auto begin = std::chrono::steady_clock::now();
+  RunSidecar(options_, outside_, stop.get_token());
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::milliseconds(500));
+}
+
+}  // namespace
+}  // namespace pgrejoin
