@@ -304,36 +304,63 @@ struct Commands {
   LogOptions log;
 };
 
-int Run(const CLI::App& app, const Commands& commands) {
-  constexpr std::chrono::milliseconds kSidecarGrace{1000};
-  const int interrupted = ExitStatus(ErrorKind::kUnavailable);
-  const std::string name = app.get_subcommands().front()->get_name();
-  if (name == "rewind") return RunRewind(commands.rewind, commands.log);
-  if (name == "plan") {
-    return RunInPod(commands.log, std::nullopt, interrupted, [&](const std::stop_token&) {
-      RunPlanCommand(commands.plan);
-      return 0;
-    });
-  }
-  if (name == "init") {
-    return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
-      return RunInitCommand(commands.pod, std::move(stop));
-    });
-  }
-  if (name == "sidecar") {
-    return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
-      return RunSidecarCommand(commands.pod, std::move(stop));
-    });
-  }
-  if (name == "promote") {
-    return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
-      return RunPromoteCommand(commands.pod, commands.promote, std::move(stop));
-    });
-  }
-  return RunInPod(commands.log, std::nullopt, interrupted, [&](std::stop_token stop) {
-    return RunApproveCommand(commands.pod, commands.approve, std::move(stop));
-  });
-}
+struct CommandEntry {
+  const char* name;
+  const char* what;
+  void (*add_options)(CLI::App* command, Commands* commands);
+  int (*run)(const Commands& commands);
+};
+
+constexpr int kInterrupted = ExitStatus(ErrorKind::kUnavailable);
+constexpr std::chrono::milliseconds kSidecarGrace{1000};
+
+const CommandEntry kCommands[] = {
+    {"init", "in an init container: make the data directory fit to start, or wait, or refuse",
+     [](CLI::App* command, Commands* commands) { AddInitOptions(command, &commands->pod); },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunInitCommand(commands.pod, std::move(stop));
+       });
+     }},
+    {"sidecar", "beside the server: keep the role label and the record",
+     [](CLI::App* command, Commands* commands) { AddPodOptions(command, &commands->pod); },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
+         return RunSidecarCommand(commands.pod, std::move(stop));
+       });
+     }},
+    {"promote", "make this pod's standby the primary",
+     [](CLI::App* command, Commands* commands) {
+       AddPromoteOptions(command, &commands->pod, &commands->promote);
+     },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunPromoteCommand(commands.pod, commands.promote, std::move(stop));
+       });
+     }},
+    {"approve", "let a pod start read-write once, where nothing else says so",
+     [](CLI::App* command, Commands* commands) {
+       AddApproveOptions(command, &commands->pod, &commands->approve);
+     },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunApproveCommand(commands.pod, commands.approve, std::move(stop));
+       });
+     }},
+    {"rewind", "the drop-in for pg_rewind; also taken under that name",
+     [](CLI::App* command, Commands* commands) {
+       AddRewindOptions(command, &commands->rewind, &commands->log);
+     },
+     [](const Commands& commands) { return RunRewind(commands.rewind, commands.log); }},
+    {"plan", "what a rewind would do, as JSON; changes nothing",
+     [](CLI::App* command, Commands* commands) { AddPlanOptions(command, &commands->plan); },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](const std::stop_token&) {
+         RunPlanCommand(commands.plan);
+         return 0;
+       });
+     }},
+};
 
 int RunAsPgRejoin(int argc, char** argv) {
   CLI::App app("Brings an old PostgreSQL primary back as a standby after a failover.", "pg-rejoin");
@@ -342,33 +369,30 @@ int RunAsPgRejoin(int argc, char** argv) {
                        "output version information, then exit");
   app.require_subcommand(1);
   app.footer(
-      "Every option of a command can be given by the environment variable in brackets; a flag wins.\n"
-      "pg-rejoin COMMAND --help shows them.");
+      "Options can be given by the environment variables that pg-rejoin COMMAND --help shows; a\n"
+      "flag wins.");
   Commands commands;
-  CLI::App* init = app.add_subcommand(
-      "init", "in an init container: make the data directory fit to start, or wait, or refuse");
-  AddInitOptions(init, &commands.pod);
-  CLI::App* sidecar =
-      app.add_subcommand("sidecar", "beside the server: keep the role label and the record");
-  AddPodOptions(sidecar, &commands.pod);
-  CLI::App* promote = app.add_subcommand("promote", "make this pod's standby the primary");
-  AddPromoteOptions(promote, &commands.pod, &commands.promote);
-  CLI::App* approve =
-      app.add_subcommand("approve", "let a pod start read-write once, where nothing else says so");
-  AddApproveOptions(approve, &commands.pod, &commands.approve);
-  CLI::App* rewind =
-      app.add_subcommand("rewind", "the drop-in for pg_rewind; also taken under that name");
-  AddRewindOptions(rewind, &commands.rewind, &commands.log);
-  CLI::App* plan = app.add_subcommand("plan", "what a rewind would do, as JSON; changes nothing");
-  AddPlanOptions(plan, &commands.plan);
-  for (CLI::App* command : {plan, init, sidecar, promote, approve}) AddLogOptions(command, &commands.log);
+  const CommandEntry* chosen = nullptr;
+  for (const CommandEntry& entry : kCommands) {
+    CLI::App* command = app.add_subcommand(entry.name, entry.what);
+    // CLI11 applies the environment to commands that were not chosen as well, so only the chosen one
+    // has options.
+    if (argc < 2 || std::strcmp(argv[1], entry.name) != 0) continue;
+    chosen = &entry;
+    entry.add_options(command, &commands);
+    if (command->get_option_no_throw("--log-format") == nullptr) {
+      AddLogOptions(command, &commands.log);
+    }
+  }
+  const bool drop_in = chosen != nullptr && std::strcmp(chosen->name, "rewind") == 0;
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return ParseFailed(app, error,
-                       rewind->parsed() ? kDropInFailure : ExitStatus(ErrorKind::kUsage));
+    return ParseFailed(app, error, drop_in ? kDropInFailure : ExitStatus(ErrorKind::kUsage));
   }
-  return Run(app, commands);
+  // Without options of its own before the command, the first argument is the command.
+  if (chosen == nullptr) return ExitStatus(ErrorKind::kUsage);
+  return chosen->run(commands);
 }
 
 }  // namespace

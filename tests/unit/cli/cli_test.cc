@@ -1,0 +1,136 @@
+#include "cli/cli.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace pgrejoin {
+namespace {
+
+struct Ended {
+  int status = 0;
+  std::string out;
+  std::string err;
+};
+
+Ended RunWith(std::vector<std::string> words) {
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  testing::internal::CaptureStdout();
+  testing::internal::CaptureStderr();
+  Ended ended;
+  ended.status = RunCommandLine(static_cast<int>(words.size()), argv.data());
+  ended.out = testing::internal::GetCapturedStdout();
+  ended.err = testing::internal::GetCapturedStderr();
+  return ended;
+}
+
+bool Has(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+TEST(CliTest, VersionByBothNames) {
+  EXPECT_EQ(RunWith({"/usr/bin/pg_rewind", "-V"}).out, "pg_rewind (pg-rejoin) " PG_REJOIN_VERSION "\n");
+  EXPECT_EQ(RunWith({"pg-rejoin", "--version"}).out, "pg-rejoin " PG_REJOIN_VERSION "\n");
+}
+
+TEST(CliTest, HelpOfTheDropInNamesEveryOptionOfPgRewind) {
+  for (const auto& words : {std::vector<std::string>{"pg_rewind", "-?"},
+                            std::vector<std::string>{"pg-rejoin", "rewind", "--help"}}) {
+    const Ended ended = RunWith(words);
+    EXPECT_EQ(ended.status, 0);
+    for (const char* option :
+         {"-c,--restore-target-wal", "-D,--target-pgdata", "--source-pgdata", "--source-server",
+          "-n,--dry-run", "-N,--no-sync", "-P,--progress", "-R,--write-recovery-conf",
+          "--config-file", "--debug", "--no-ensure-shutdown", "--sync-method", "--help"}) {
+      EXPECT_TRUE(Has(ended.out, option)) << option;
+    }
+    EXPECT_TRUE(Has(ended.out, "Example:"));
+    EXPECT_TRUE(Has(ended.out, "Exit status:"));
+  }
+}
+
+TEST(CliTest, HelpOfEveryCommandTeaches) {
+  for (const char* command : {"init", "promote", "approve"}) {
+    const Ended ended = RunWith({"pg-rejoin", command, "--help"});
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_TRUE(Has(ended.out, "POD_NAME")) << command;
+  }
+  const Ended top = RunWith({"pg-rejoin", "--help"});
+  for (const char* command : {"init", "sidecar", "promote", "approve", "rewind"}) {
+    EXPECT_TRUE(Has(top.out, command)) << command;
+  }
+}
+
+TEST(CliTest, UsageErrorsAreStatus2AndStatus1ForTheDropIn) {
+  EXPECT_EQ(RunWith({"pg-rejoin"}).status, 2);
+  EXPECT_EQ(RunWith({"pg-rejoin", "dance"}).status, 2);
+  EXPECT_EQ(RunWith({"pg-rejoin", "init", "--no-such-option"}).status, 2);
+  EXPECT_EQ(RunWith({"pg-rejoin", "rewind", "--no-such-option"}).status, 1);
+  EXPECT_EQ(RunWith({"pg_rewind", "--no-such-option"}).status, 1);
+  const Ended extra = RunWith({"pg_rewind", "-D", "/d", "--source-server", "x", "superfluous"});
+  EXPECT_EQ(extra.status, 1);
+  EXPECT_TRUE(Has(extra.err, "superfluous")) << extra.err;
+  EXPECT_EQ(RunWith({"pg_rewind", "-D", "/d", "--source-server", "x", "--sync-method=magic"}).status, 1);
+}
+
+class RefusedOption : public testing::TestWithParam<std::pair<std::vector<std::string>, const char*>> {
+};
+
+TEST_P(RefusedOption, IsStatus1AndSaysWhat) {
+  std::vector<std::string> words{"pg_rewind"};
+  words.insert(words.end(), GetParam().first.begin(), GetParam().first.end());
+  const Ended ended = RunWith(words);
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_TRUE(Has(ended.err, std::string("pg-rejoin: error: ") + GetParam().second)) << ended.err;
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    PgRewind, RefusedOption,
+    testing::Values(
+        std::pair{std::vector<std::string>{"-D", "/d"}, "no source specified"},
+        std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "--source-pgdata=/s"},
+                  "only one of --source-pgdata or --source-server"},
+        std::pair{std::vector<std::string>{"--source-server=x"},
+                  "no target data directory specified"},
+        std::pair{std::vector<std::string>{"-D", "/d", "--source-pgdata=/s", "-R"},
+                  "no source server information"},
+        std::pair{std::vector<std::string>{"-D", "/d", "--source-pgdata=/s"},
+                  "--source-pgdata is not supported yet"},
+        std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "-c"},
+                  "--restore-target-wal is not supported yet"},
+        std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "--config-file=/c"},
+                  "--config-file is not supported yet"}));
+
+TEST(CliTest, FlagsWinOverEnvironmentOverDefaults) {
+  ::setenv("PG_REJOIN_DISCOVERY", "guessing", 1);
+  const Ended bad = RunWith({"pg-rejoin", "init"});
+  EXPECT_EQ(bad.status, 2);
+  EXPECT_TRUE(Has(bad.err, "guessing")) << bad.err;
+  // The flag is taken instead, and the next thing is missing.
+  const Ended flag = RunWith({"pg-rejoin", "init", "--discovery", "record"});
+  EXPECT_TRUE(Has(flag.err, "missing --pgdata")) << flag.err;
+  // What is not for a command does not disturb it.
+  EXPECT_TRUE(Has(RunWith({"pg-rejoin", "rewind", "-D", "/d"}).err, "no source specified"));
+  ::unsetenv("PG_REJOIN_DISCOVERY");
+  EXPECT_TRUE(Has(RunWith({"pg-rejoin", "init"}).err, "missing --pgdata"));
+  ::setenv("PGDATA", "/data", 1);
+  const Ended named = RunWith({"pg-rejoin", "init"});
+  ::unsetenv("PGDATA");
+  EXPECT_TRUE(Has(named.err, "missing --pod-name")) << named.err;
+  EXPECT_TRUE(Has(named.err, "hint: Give --pod-name or set POD_NAME.")) << named.err;
+}
+
+TEST(CliTest, OutsideAClusterWithoutKubeconfigIsAUsageError) {
+  ::unsetenv("KUBERNETES_SERVICE_HOST");
+  const Ended ended = RunWith({"pg-rejoin", "approve", "--pod-name", "x-0", "--namespace", "n",
+                           "--record", "authority"});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Has(ended.err, "no kubeconfig given")) << ended.err;
+}
+
+}  // namespace
+}  // namespace pgrejoin
