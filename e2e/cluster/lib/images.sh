@@ -17,6 +17,13 @@ can_overlay() {
   return "$result"
 }
 
+# put FILE: replaces a file by what comes in, whole, under the eyes of who may be reading it.
+put() {
+  local new=$1.$BASHPID
+  cat >"$new"
+  mv "$new" "$1"
+}
+
 # All settings of buildah are ours: nothing in /etc/containers or /var/lib/containers counts.
 buildah_setup() {
   [[ -z ${CONTAINERS_STORAGE_CONF:-} || $CONTAINERS_STORAGE_CONF != "$CACHE/buildah/storage.conf" ]] || return 0
@@ -24,17 +31,17 @@ buildah_setup() {
   mkdir -p "$CACHE/buildah" "$CACHE/images"
   if can_overlay "$CACHE/buildah"; then driver=overlay; fi
   # The run root notes what is mounted, so it must not outlive a boot.
-  cat >"$CACHE/buildah/storage.conf" <<EOF
+  put "$CACHE/buildah/storage.conf" <<EOF
 [storage]
 driver = "$driver"
 graphroot = "$CACHE/buildah/$driver-root"
 runroot = "$CACHE/buildah/run-$(cat /proc/sys/kernel/random/boot_id)"
 EOF
-  cat >"$CACHE/buildah/registries.conf" <<EOF
+  put "$CACHE/buildah/registries.conf" <<EOF
 unqualified-search-registries = ["docker.io"]
 short-name-mode = "disabled"
 EOF
-  cat >"$CACHE/buildah/policy.json" <<EOF
+  put "$CACHE/buildah/policy.json" <<EOF
 { "default": [{ "type": "insecureAcceptAnything" }] }
 EOF
   export CONTAINERS_STORAGE_CONF=$CACHE/buildah/storage.conf
