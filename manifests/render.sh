@@ -27,7 +27,7 @@ render() {
 HEADER
   # No labels that say Helm had installed it.
   "${HELM:-helm}" template pg-rejoin "$here/../charts/pg-rejoin" --namespace pg-rejoin \
-    --values "$here/values.yaml" |
+    --skip-tests --values "$here/values.yaml" |
     sed -e '/^ *helm\.sh\/chart:/d' -e '/^ *app\.kubernetes\.io\/managed-by:/d' -e '/^# Source:/d' \
       -e 's/[[:space:]]*$//'
 }

@@ -41,8 +41,9 @@ class Helm:
     def run(self, *arguments):
         return self._run(*map(str, arguments))
 
-    def text(self, *arguments, release="r", namespace="ns"):
-        result = self.run("template", release, CHART, "--namespace", namespace, *arguments)
+    def text(self, *arguments, release="r", namespace="ns", hooks=False):
+        skip = () if hooks else ("--skip-tests",)
+        result = self.run("template", release, CHART, "--namespace", namespace, *skip, *arguments)
         assert result.returncode == 0, result.stderr
         return result.stdout
 

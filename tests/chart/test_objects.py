@@ -1,4 +1,5 @@
 """Everything beside the pod: the authority record, RBAC, Services, claims, scripts."""
+import pathlib
 import shutil
 
 import pytest
@@ -12,8 +13,8 @@ NAME = "r-pg-rejoin"
 def test_the_objects_of_a_release_are_these_and_no_others(default):
     assert sorted((o["kind"], o["metadata"]["name"]) for o in default.objects) == [
         ("ConfigMap", f"{NAME}-authority"),
-        ("ConfigMap", f"{NAME}-clone"),
         ("ConfigMap", f"{NAME}-initdb"),
+        ("ConfigMap", f"{NAME}-scripts"),
         ("PodDisruptionBudget", NAME),
         ("Role", NAME),
         ("RoleBinding", NAME),
@@ -52,7 +53,7 @@ def test_the_record_never_changes_with_values(render):
 
 
 def test_no_template_looks_at_the_cluster():
-    for template in (CHART / "templates").iterdir():
+    for template in filter(pathlib.Path.is_file, (CHART / "templates").rglob("*")):
         assert "lookup " not in template.read_text(), f"{template.name} would render otherwise in a dry run"
 
 
@@ -261,16 +262,18 @@ def test_common_labels_and_annotations_are_on_every_object(render):
 # ---- scripts
 
 def test_scripts_are_the_files_of_the_chart(default):
-    clone = default.one("ConfigMap", f"{NAME}-clone")["data"]["clone.sh"]
-    roles = default.one("ConfigMap", f"{NAME}-initdb")["data"]["00-create-roles.sh"]
-    assert clone.strip() == (CHART / "files/clone.sh").read_text().strip()
-    assert roles.strip() == (CHART / "files/create-roles.sh").read_text().strip()
+    maps = {"scripts": ["clone.sh", "self-test.sh"], "initdb": ["00-create-roles.sh"]}
+    for name, keys in maps.items():
+        data = default.one("ConfigMap", f"{NAME}-{name}")["data"]
+        assert sorted(data) == keys
+        for key in keys:
+            assert data[key].strip() == (CHART / "files" / key.removeprefix("00-")).read_text().strip()
 
 
 def test_scripts_are_mounted_where_they_are_run(default):
-    assert default.containers["clone"]["command"] == ["/bin/sh", "/etc/pg-rejoin/clone/clone.sh"]
-    assert default.volumes[default.mounts("clone")["/etc/pg-rejoin/clone"]["name"]]["configMap"] == {
-        "name": f"{NAME}-clone"}
+    assert default.containers["clone"]["command"] == ["/bin/sh", "/etc/pg-rejoin/scripts/clone.sh"]
+    assert default.volumes[default.mounts("clone")["/etc/pg-rejoin/scripts"]["name"]]["configMap"] == {
+        "name": f"{NAME}-scripts"}
     assert default.volumes[default.mounts("postgres")["/docker-entrypoint-initdb.d"]["name"]]["configMap"] == {
         "name": f"{NAME}-initdb", "defaultMode": 0o555}
 
@@ -289,6 +292,48 @@ def test_scripts_of_ones_own(render, tmp_path):
     data = render("--values", str(values)).one("ConfigMap", f"{NAME}-initdb")["data"]
     assert sorted(data) == ["00-create-roles.sh", "10-app.sql"]
     assert data["10-app.sql"] == "CREATE DATABASE app;\n"
+
+
+# ---- helm test
+
+def self_test(render, *arguments):
+    rendered = render(*arguments, hooks=True)
+    hooks = [o for o in rendered.objects if "helm.sh/hook" in o["metadata"].get("annotations", {})]
+    assert [(o["kind"], o["metadata"]["name"]) for o in hooks] == [("Pod", f"{NAME}-self-test")]
+    return rendered, hooks[0]
+
+
+def test_the_self_test_is_restricted_and_has_no_token(render):
+    rendered, pod = self_test(render)
+    assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
+    assert pod["spec"]["securityContext"] == rendered.pod["spec"]["securityContext"]
+    [container] = pod["spec"]["containers"]
+    assert container["securityContext"] == rendered.containers["postgres"]["securityContext"]
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_self_test_is_no_member(render):
+    rendered, pod = self_test(render)
+    for service in rendered.all("Service"):
+        assert not service["spec"]["selector"].items() <= pod["metadata"]["labels"].items()
+    members = rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+    assert not members.items() <= pod["metadata"]["labels"].items()
+
+
+def test_the_self_test_asks_the_primary_as_a_rejoin_does(render):
+    rendered, pod = self_test(render, "--set", "tls.enabled=true,tls.existingSecret=t,rejoin.sslMode=verify-full")
+    [container] = pod["spec"]["containers"]
+    env = {v["name"]: v["value"] for v in container["env"]}
+    assert env["PGHOST"] == f"{NAME}-primary.ns.svc"
+    assert env["PGSSLMODE"] == "verify-full" and env["PGSSLROOTCERT"] == "/etc/pg-rejoin/tls/ca.crt"
+    assert not [k for k in env if "PASSWORD" in k]
+    mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
+    volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
+    assert set(mounts.values()) == set(volumes)
+    assert volumes["rejoin-credentials"] == rendered.volumes["rejoin-credentials"]
+    assert volumes["tls-ca"] == rendered.volumes["tls-ca"]
+    assert volumes["scripts"] == rendered.volumes["scripts"]
 
 
 # ---- notes

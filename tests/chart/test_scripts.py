@@ -159,6 +159,40 @@ def test_standbys_may_connect(box):
     assert box.sql("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL").stdout == "0\n"
 
 
+# ---- self-test.sh
+
+def self_test(box, **env):
+    # In the cluster it comes over the network: the sockets here ask for passwords as well.
+    (box.pgdata / "pg_hba.conf").write_text("local all postgres trust\nlocal all all scram-sha-256\n"
+                                            "local replication all scram-sha-256\n")
+    box.sql("SELECT pg_reload_conf()")
+    return box.script("self-test.sh", check=False, **env)
+
+
+@pytest.mark.parametrize("box", [14, 18], indirect=True)
+def test_the_self_test_passes_on_what_create_roles_made(box):
+    box.script("create-roles.sh")
+    result = self_test(box)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout.count("ok: ") == 6
+
+
+@pytest.mark.parametrize("damage, complaint", [
+    ("REVOKE EXECUTE ON FUNCTION pg_ls_dir(text, boolean, boolean) FROM rewind", "the rewind role lists files"),
+    ("REVOKE EXECUTE ON FUNCTION pg_stat_file(text, boolean) FROM rewind", "the rewind role reads files"),
+    ("ALTER ROLE rewind SUPERUSER", "the rewind role is no superuser"),
+    ("ALTER ROLE replicator NOREPLICATION", "the replication role may replicate"),
+    ("ALTER ROLE replicator PASSWORD 'other'", "the replication role may replicate"),
+    ("REVOKE EXECUTE ON FUNCTION pg_promote(boolean, integer) FROM \"Odd \"\"promoter\"\"\"", "the promotion role"),
+])
+def test_the_self_test_finds(box, damage, complaint):
+    box.script("create-roles.sh")
+    box.sql(damage)
+    result = self_test(box)
+    assert result.returncode == 1
+    assert f"FAILED: {complaint}" in result.stderr
+
+
 # ---- clone.sh
 
 @pytest.fixture

@@ -68,6 +68,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- end -}}
 
 {{/*
+Labels of what `helm test` makes: never those that the Services and the members' selector look for.
+*/}}
+{{- define "pg-rejoin.testLabels" -}}
+app.kubernetes.io/name: {{ printf "%s-self-test" (include "pg-rejoin.name" .) | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: "self-test"
+app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
+{{- end -}}
+
+{{/*
 Annotations of an object: the common ones and its own, "" for none.
 Call with (dict "root" $ "own" map).
 */}}
@@ -227,6 +237,36 @@ Mounts that the init container and the sidecar share.
   mountPath: /etc/pg-rejoin/tls
   readOnly: true
 {{- end -}}
+{{- end -}}
+
+{{- define "pg-rejoin.secret" -}}
+{{- required "auth.existingSecret is required: the name of a Secret with the passwords (see values.yaml)" .Values.auth.existingSecret -}}
+{{- end -}}
+
+{{/*
+Volumes of the passwords without the superuser's, which pg-rejoin has no use for, and of the CA without keys.
+*/}}
+{{- define "pg-rejoin.agentSecrets" -}}
+- name: rejoin-credentials
+  secret:
+    secretName: {{ include "pg-rejoin.secret" . | quote }}
+    defaultMode: 0400
+    items:
+      - key: {{ .Values.auth.secretKeys.replication | quote }}
+        path: replication-password
+      - key: {{ .Values.auth.secretKeys.rewind | quote }}
+        path: rewind-password
+      - key: {{ .Values.auth.secretKeys.promote | quote }}
+        path: promote-password
+{{- if include "pg-rejoin.caMount" . }}
+- name: tls-ca
+  secret:
+    secretName: {{ .Values.tls.existingSecret | quote }}
+    defaultMode: 0444
+    items:
+      - key: {{ .Values.tls.caKey | quote }}
+        path: ca.crt
+{{- end }}
 {{- end -}}
 
 {{/*
