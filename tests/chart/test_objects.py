@@ -349,7 +349,7 @@ def notes(*arguments):
 def test_notes_show_the_outcome_and_the_promotion():
     text = notes()
     assert r".metadata.annotations.pg-rejoin\.io/outcome" in text
-    assert "kubectl -n ns exec r-pg-rejoin-1 -c rejoin -- pg-rejoin promote" in text
+    assert "kubectl -n ns exec STANDBY -c rejoin -- pg-rejoin promote" in text
     assert "r-pg-rejoin-primary.ns.svc:5432" in text
     assert "does not decide failovers" in text
     assert r"ROLE:.metadata.labels.pg-rejoin\.io/role," in text
