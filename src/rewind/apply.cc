@@ -1,6 +1,7 @@
 #include "rewind/apply.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include <spdlog/fmt/fmt.h>
@@ -126,6 +127,27 @@ void RewindRun::ApplyFiles() {
     if (entry.action == FileAction::kRemove) target_.Remove(entry.path, entry.type);
   }
   ApplyShortfall(shortfall);
+  GrowRelations();
+}
+
+// The source extends relations without WAL (RelationAddExtraBlocks before 16, bulk extension after)
+// and offers the new pages in the free space map. A map that was copied after its relation was
+// listed may name pages that the target has not: inserting would fail. So, with the maps copied, every
+// relation gets the length it has now; what the pages hold is in the WAL.
+void RewindRun::GrowRelations() {
+  std::map<std::string, uint64_t> lengths;
+  for (const PlanEntry& entry : plan_.entries) {
+    const bool stays = entry.action != FileAction::kRemove;
+    if (stays && ParseRelationPath(entry.path)) lengths.emplace(entry.path, entry.source_size);
+  }
+  source_.ListFiles([&](const SourceFile& file) {
+    if (file.type != FileType::kRegular || !ParseRelationPath(file.path)) return;
+    const auto known = lengths.find(file.path);
+    const bool new_segment =
+        known == lengths.end() && lengths.contains(file.path.substr(0, file.path.rfind('.')));
+    const bool grown = known != lengths.end() && file.size > known->second;
+    if (grown || new_segment) target_.SetLength(file.path, file.size);
+  });
 }
 
 void RewindRun::CopyWhole(const PlanEntry& entry, Copier* copier) {

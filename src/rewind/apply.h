@@ -39,6 +39,7 @@ class RewindRun {
   void ApplyFiles();
   void CopyWhole(const PlanEntry& entry, Copier* copier);
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
+  void GrowRelations();
   void ApplyShortfall(const CopyShortfall& shortfall);
   SourceIdentity IdentifyAgain();
   void InstallWal(Lsn end);

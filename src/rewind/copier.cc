@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/kill_point.h"
+#include "base/log.h"
 
 namespace pgrejoin {
 namespace {
@@ -101,13 +102,23 @@ bool Copier::TakeBatch(Batch* batch) {
   return true;
 }
 
+std::unique_ptr<SourceReader> Copier::OpenReader() {
+  const std::scoped_lock lock(source_mutex_);
+  try {
+    std::unique_ptr<SourceReader> reader = source_.OpenReader();
+    ++readers_;
+    return reader;
+  } catch (const Error& error) {
+    if (readers_ == 0 || error.kind() != ErrorKind::kUnavailable) throw;
+    LogDebug("copying with {} connections: {}", readers_, error.message());
+    return nullptr;
+  }
+}
+
 void Copier::Work() {
   try {
-    std::unique_ptr<SourceReader> reader;
-    {
-      const std::scoped_lock lock(source_mutex_);
-      reader = source_.OpenReader();
-    }
+    const std::unique_ptr<SourceReader> reader = OpenReader();
+    if (reader == nullptr) return;
     Batch batch;
     while (TakeBatch(&batch)) FetchBatch(*reader, batch);
   } catch (...) {

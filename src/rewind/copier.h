@@ -5,13 +5,13 @@
 // or Finish().
 #pragma once
 
-#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <set>
 #include <stop_token>
@@ -58,6 +58,8 @@ class Copier {
   void Enqueue(Batch batch);
   bool TakeBatch(Batch* batch);
   void Work();
+  // nullptr: the source has no room for one more connection, and others are working.
+  std::unique_ptr<SourceReader> OpenReader();
   void FetchBatch(SourceReader& reader, const Batch& batch);
   void NoteShort(const CopyRange& range, uint64_t bytes, bool missing);
   void RethrowFailure();
@@ -78,6 +80,7 @@ class Copier {
   std::exception_ptr failure_;       // guarded by mutex_
   CopyShortfall shortfall_;          // guarded by mutex_
   std::mutex source_mutex_;          // OpenReader() belongs to one thread at a time
+  size_t readers_ = 0;               // guarded by source_mutex_
   std::vector<std::jthread> workers_;
 };
 

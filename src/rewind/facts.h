@@ -29,6 +29,8 @@ struct RewindFacts {
   Lsn target_end;
   // Where replay will begin, and from which checkpoint.
   BackupLabel label;
+  // nextXid at that checkpoint. Transactions prepared from there on come back by replay.
+  uint64_t start_next_xid = 0;
   // Main-fork blocks that the target's WAL touches from the scan's start to its end.
   BlockRefTable blocks;
   // Relations that the target created after the fork: their files hold what no WAL tells.

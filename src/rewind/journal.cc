@@ -100,6 +100,7 @@ Json HeadJson(const RewindFacts& facts) {
           {"start_lsn", facts.label.start.ToString()},
           {"start_timeline", facts.label.timeline},
           {"checkpoint_lsn", facts.label.checkpoint.ToString()},
+          {"start_next_xid", facts.start_next_xid},
           {"discarded_transactions", facts.discarded_transactions},
           {"discarded_bytes", facts.discarded_bytes}};
 }
@@ -134,6 +135,7 @@ RewindFacts FactsFromHead(const Json& head) {
   facts.label.timeline = head.at("start_timeline").get<TimelineId>();
   facts.label.checkpoint = LsnFromJson(head.at("checkpoint_lsn"));
   facts.label.ours = true;
+  facts.start_next_xid = head.at("start_next_xid").get<uint64_t>();
   facts.discarded_transactions = head.at("discarded_transactions").get<uint64_t>();
   facts.discarded_bytes = head.at("discarded_bytes").get<uint64_t>();
   return facts;

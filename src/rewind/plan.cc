@@ -1,6 +1,7 @@
 #include "rewind/plan.h"
 
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <tuple>
 
@@ -8,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "rewind/wal_scan.h"
 
 namespace pgrejoin {
 namespace {
@@ -82,8 +84,26 @@ class Planner {
       case FileClass::kRelationFork:
         return DecideRelation(path, state);
       case FileClass::kOther:
+        if (PreparedAfterStart(path)) {
+          return RemoveIfThere(path, state, "prepared after the start of replay, which makes it");
+        }
         return DecideWhole(path, state);
     }
+  }
+
+  // The server discards such a file at the start of replay, and some minors of 17 then believe that
+  // it was restored and lose the transaction (CheckPointTwoPhase, PrepareRedoAdd in twophase.c). The
+  // name is the transaction id, from 17 on with its epoch.
+  bool PreparedAfterStart(const std::string& path) const {
+    constexpr std::string_view kDirectory = "pg_twophase/";
+    if (!path.starts_with(kDirectory)) return false;
+    const std::string_view name = std::string_view(path).substr(kDirectory.size());
+    uint64_t xid = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), xid, 16);
+    if (error != std::errc() || end != name.data() + name.size()) return false;
+    if (name.size() > 8) return xid >= facts_.start_next_xid;
+    const auto next = static_cast<TransactionId>(facts_.start_next_xid);
+    return !TransactionIdPrecedes(static_cast<TransactionId>(xid), next);
   }
 
   void DecideWhole(const std::string& path, const PathState& state) {

@@ -161,6 +161,8 @@ void SourceWal::SetDivergedAside() {
   const std::string at_fork =
       WalSegmentName{fork_.tli, SegmentOf(fork_.lsn)}.ToString(segment_size_);
   ZeroAfterFork(at_fork);
+  // From here on the part before the fork is not taken from the target's own file any more.
+  target_.SyncPath(StagedPath(SourceName(SegmentOf(fork_.lsn))), FileType::kRegular);
   target_.SyncPath("pg_wal", FileType::kDirectory);
   target_.ReplaceFile(kAsideDone, {});
   KillPoint("diverged-wal-aside");

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "rewind/target_wal.h"
+#include "wal/record_effects.h"
 
 namespace pgrejoin {
 namespace {
@@ -43,6 +44,18 @@ void CheckStartIsHere(WalReader& reader, const CheckPointRecord& start,
                           "has not finished a checkpoint since it was promoted",
                           start.checkpoint.redo.ToString()),
               "Run CHECKPOINT on the source, or wait for it, and try again.");
+}
+
+// As the record itself has it: a control file's copy may be of a later checkpoint.
+CheckPointRecord ReadCheckPoint(WalReader& reader, Lsn lsn, const PgVersion& version) {
+  const WalRecord& record = ReadRecordAt(reader, lsn);
+  const RecordEffect effect = EffectOf(record, version);
+  const auto* checkpoint = std::get_if<CheckPointEffect>(&effect);
+  if (checkpoint == nullptr) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the WAL record at {} is no checkpoint", lsn.ToString()));
+  }
+  return {lsn, checkpoint->checkpoint};
 }
 
 // On a standby hint bits reach the disk without WAL, also of transactions that ended after the fork.
@@ -91,8 +104,9 @@ RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local,
                          ReadRecordAt(wal.reader(), before_fork))) {
     LogDebug("the source no longer has the record before the fork; histories alone were compared");
   }
-  const CheckPointRecord start = ChooseStart(common, local, source_control);
-  CheckStartIsHere(wal.reader(), start, common);
+  const CheckPointRecord chosen = ChooseStart(common, local, source_control);
+  CheckStartIsHere(wal.reader(), chosen, common);
+  const CheckPointRecord start = ReadCheckPoint(wal.reader(), chosen.lsn, version);
 
   RewindFacts facts(local.control);
   facts.target_history = local.history;
@@ -100,6 +114,7 @@ RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local,
   facts.fork = fork;
   facts.target_end = local.tail.end;
   facts.label = {start.checkpoint.redo, start.checkpoint.timeline, start.lsn, /*ours=*/true};
+  facts.start_next_xid = start.checkpoint.next_full_xid;
   const TargetScan scan =
       ScanTargetWal(wal.reader(), start.checkpoint.redo, local.tail.end, &facts);
   if ((local.control.in_recovery() || scan.was_standby) && scan.oldest_decided) {
