@@ -23,12 +23,12 @@ STEPS = 30
 
 
 @pytest.fixture(scope="module", params=MAJORS)
-def prepared(request, module_directory, templates, tool):
-    pair = scenario.start_pair(module_directory, templates, request.param, 31337 + request.param, segment_mb=1)
+def prepared(request, shared_directory, templates, tool):
+    pair = scenario.start_pair(shared_directory(), templates, request.param, 31337 + request.param, segment_mb=1)
     scenario.diverge(pair, "immediate" if request.param == 15 else "kill", steps=STEPS, checkpoint_source=tool.needs_checkpoint)
     ready = scenario.Prepared(pair)
     ready.before = tree.snapshot(ready.pristine)
-    ready.seconds = duration(ready, module_directory, tool)
+    ready.seconds = duration(ready, shared_directory(), tool)
     yield ready
     pair.close()
 
@@ -79,7 +79,7 @@ class Killer:
 
 
 @pytest.mark.parametrize("case", range(KILLS // len(MAJORS)))
-def test_kill(case, prepared, directory, tool, kill_points, seed):
+def test_kill(case, prepared, directory, tool, kill_points, seed, record_property):
     rng = random.Random(f"{seed}/kill")
     point = kill_points[case // 2 % len(kill_points)] if case % 2 == 0 else None
     killer = Killer(rng, tool, prepared, point, prepared.seconds)
@@ -89,6 +89,7 @@ def test_kill(case, prepared, directory, tool, kill_points, seed):
         outcome = killer.kill_once(node)
         state = judge(prepared, node, outcome, directory, depth)
         print(f"kill {depth + 1}: {outcome}, {state}")
+        record_property("tally", f"run {depth + 1} {outcome}, directory {state.split(':')[0]}")
         if rng.random() < 0.5:
             workload.run(prepared.source, seed, f"between{seed}{depth}", connections=1, steps=4)
         killer.point = rng.choice(kill_points) if rng.random() < 0.5 else None

@@ -2,8 +2,10 @@
 
 import os
 import random
+import signal
 import tempfile
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,8 @@ import pytest
 from . import environment as envm
 from . import tools
 from .cluster import alive, kill_all
+
+TEST_SECONDS = 300
 
 
 def session_directory() -> Path:
@@ -34,6 +38,14 @@ def root() -> Path:
 def pytest_sessionfinish(session):
     if "PYTEST_XDIST_WORKER" not in os.environ and session_directory().exists():
         sweep(session_directory())
+
+
+def pytest_terminal_summary(terminalreporter):
+    """What tests recorded as ("tally", TEXT), counted: a run shows what it exercised."""
+    reports = [r for key in ("passed", "failed") for r in terminalreporter.stats.get(key, []) if r.when == "call"]
+    tally = Counter(value for r in reports for name, value in r.user_properties if name == "tally")
+    for text, count in sorted(tally.items(), key=lambda item: -item[1]):
+        terminalreporter.write_line(f"{count:5} {text}")
 
 
 def sweep(path: Path) -> None:
@@ -68,6 +80,18 @@ def tool(root) -> tools.Tool:
     return tools.tool_under_test(root)
 
 
+@pytest.fixture(autouse=True)
+def deadline():
+    """A test that hangs fails, with the line it hangs at."""
+    def ring(*_):
+        raise TimeoutError(f"the test takes more than {TEST_SECONDS} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(TEST_SECONDS)
+    yield
+    signal.alarm(0)
+
+
 @pytest.fixture
 def seed(request) -> int:
     """PG_REJOIN_SEED replays; otherwise random per run, or fixed by PG_REJOIN_SEED_BASE and the
@@ -88,22 +112,28 @@ def directory(root, request):
     """This test's own directory: removed on success, kept and named on failure."""
     path = make_directory(root)
     yield path
-    kill_servers_below(path)
     report = getattr(request.node, "harness_report", None)
-    if report is not None and not report.failed:
-        envm.remove_tree(path)
-    else:
-        print(f"kept: {path}")
+    finish(path, report is not None and not report.failed)
 
 
 @pytest.fixture(scope="module")
-def module_directory(root, request):
-    """A directory that the tests of a module share: kept when one of them failed."""
-    path = make_directory(root)
+def shared_directory(root, request):
+    """Makes directories for what tests of a module share: kept when one of them failed."""
+    made = []
     failed_before = request.session.testsfailed
-    yield path
+
+    def make() -> Path:
+        made.append(make_directory(root))
+        return made[-1]
+
+    yield make
+    for path in made:
+        finish(path, request.session.testsfailed == failed_before)
+
+
+def finish(path: Path, passed: bool) -> None:
     kill_servers_below(path)
-    if request.session.testsfailed == failed_before:
+    if passed:
         envm.remove_tree(path)
     else:
         print(f"kept: {path}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Callable
 
 import psycopg2
+import psycopg2.errors
 
 from . import workload
 from .cluster import Cluster, hot_copy, template
@@ -89,6 +90,14 @@ def start_pair(directory: Path, templates: Path, major: int, seed: int, *, check
     return Pair(primary, standby, story)
 
 
+def add_standby(primary: Cluster, directory: Path, name: str, upstream: Cluster | None = None, started=True) -> Cluster:
+    """One more standby of a running primary, streaming from `upstream`."""
+    node = Cluster(directory, primary.major, name, settings=primary.settings)
+    hot_copy(primary, node.data)
+    node.make_standby(upstream or primary)
+    return node.start() if started else node
+
+
 def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
             before_stop: Callable[[Pair], None] | None = None) -> Pair:
     """Common work, a cut, a promotion, work on both sides, and the end of the old primary."""
@@ -105,10 +114,15 @@ def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
     for n in range(3):
         connection = primary.connect(workload.DATABASE)
         cursor = connection.cursor()
-        cursor.execute(f"INSERT INTO t{n} (k, v) SELECT g, 'open across the fork' FROM generate_series(1, 200) g")
-        if rng.random() < 0.5:
-            cursor.execute(f"SAVEPOINT a; DELETE FROM t{n} WHERE k BETWEEN 100 AND 300")
-        held.append((connection, cursor))
+        cursor.execute("SET lock_timeout = '300ms'")
+        delete = rng.random() < 0.5
+        try:
+            cursor.execute(f"INSERT INTO t{n} (k, v) SELECT g, 'open across the fork' FROM generate_series(1, 200) g")
+            if delete:
+                cursor.execute(f"SAVEPOINT a; DELETE FROM t{n} WHERE k BETWEEN 100 AND 300")
+        except psycopg2.errors.LockNotAvailable:  # of a prepared transaction that the workload left
+            connection.rollback()
+        held.append(connection)
     prepare_across(primary, f"across_{seed}")
 
     how = rng.choice(["under load", "after catching up", "standby restarted alone"])
@@ -128,7 +142,7 @@ def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
         load.join()
     pair.fork = standby.value("SELECT pg_current_wal_insert_lsn()::text")
 
-    for n, (connection, cursor) in enumerate(held):
+    for n, connection in enumerate(held):
         if rng.random() < 0.6:
             connection.commit()
             with primary.session(workload.DATABASE) as reader:  # sets hint bits on the old primary
@@ -157,7 +171,7 @@ def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
         assert load.cut_off, "the killed server ended its workload some other way"
     else:
         primary.stop(stop_mode)
-    for connection, _ in held:
+    for connection in held:
         try:
             connection.close()
         except psycopg2.Error:

@@ -11,8 +11,8 @@ MAJORS = (15, 17)
 
 
 @pytest.fixture(scope="module", params=MAJORS)
-def prepared(request, module_directory, templates, tool):
-    pair = scenario.start_pair(module_directory, templates, request.param, 815, segment_mb=1)
+def prepared(request, shared_directory, templates, tool):
+    pair = scenario.start_pair(shared_directory(), templates, request.param, 815, segment_mb=1)
     scenario.diverge(pair, "immediate", steps=12, checkpoint_source=tool.needs_checkpoint)
     yield scenario.Prepared(pair)
     pair.close()
