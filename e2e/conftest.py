@@ -1,0 +1,60 @@
+"""One cluster for the session, one namespace and Helm release for each test."""
+import os
+import pathlib
+import secrets as random_secrets
+
+import pytest
+
+from evidence import Evidence
+from release import HERE, ROLES, Release, cluster, run
+
+STATE = pathlib.Path(os.environ.get("PG_REJOIN_STATE", "/var/lib/pg-rejoin-e2e"))
+
+
+def pytest_collection_modifyitems(items):
+    # It searches what all others have left.
+    items.sort(key=lambda item: item.path.name == "test_secrets.py")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    release = getattr(item, "release", None)
+    if report.failed and release is not None and call.when in ("setup", "call"):
+        report.sections.append(("kubectl", release.dump()))
+
+
+@pytest.fixture(scope="session")
+def evidence():
+    found = Evidence()
+    # Characters that are special to shells, URLs, connection strings and JSON must not matter.
+    for role in ROLES:
+        found.secrets[f"{role} password"] = f"canary-{role}-{random_secrets.token_hex(8)} '\"\\:@/%$"
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def image(evidence):  # pylint: disable=redefined-outer-name,unused-argument # watches from the start
+    """The cluster is up and has the images; gives the name of ours."""
+    was_up = cluster("exec", "kubectl", "get", "--raw", "/readyz", check=False).returncode == 0
+    if not was_up:
+        cluster("up", timeout=1800)
+    cluster("postgres-image", "15", timeout=900)
+    yield run(HERE / "image.sh", timeout=1800).strip()
+    if not was_up and not os.environ.get("PG_REJOIN_KEEP"):
+        cluster("down")
+
+
+@pytest.fixture
+def release(request, image, evidence):  # pylint: disable=redefined-outer-name
+    """A namespace to install into; what is in it is searched for secrets, and removed, afterwards."""
+    name = request.node.name.replace("_", "-").replace("[", "-").strip("]").removeprefix("test-")
+    passwords = {role: evidence.secrets[f"{role} password"] for role in ROLES}
+    made = Release(f"e2e-{name[:40]}-{random_secrets.token_hex(2)}", image, passwords)
+    request.node.release = made
+    yield made
+    evidence.collect(made)
+    if not os.environ.get("PG_REJOIN_KEEP"):
+        made.delete_namespace()

@@ -1,0 +1,55 @@
+"""The main job: after a promotion the old primary's pod comes back as a standby by itself."""
+from release import PREFIX
+
+
+def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
+    release.install()
+    old, new = release.roles()
+    release.diverge(old, new, transactions=5)
+
+    said = release.promote(new)
+    assert f"{new} is now primary on timeline 2" in said
+    release.sql(new, "INSERT INTO t (origin) SELECT 'kept' FROM generate_series(1, 3);")
+    release.delete_pod(old)
+    release.assert_follows(old, new)
+
+    found = release.annotations(old)
+    assert found["outcome"] == "rewound", found
+    assert found["discarded-transactions"] == "5", found
+    assert found["source"] == new and found["timeline"] == "2" and found["phase"] == "done", found
+    assert int(found["copied-bytes"]) > 0, found
+    message, status = release.termination(old)
+    assert status == 0 and message["outcome"] == "rewound" and message["discardedTransactions"] == 5, message
+    assert [e["reason"] for e in release.events(old) if e["reason"].startswith("Rejoin")].count("RejoinRewound") == 1
+
+    assert release.rows(old, "lost") == 0
+    assert release.rows(old, "kept") == 3
+    assert release.rows(old, "both") == 500
+    release.assert_same_table(old, new)
+
+    record = release.record()
+    assert record["primary"] == new and record["epoch"] == "2" and record["timeline"] == "2", record
+    assert (release.role_label(old), release.role_label(new)) == ("replica", "primary")
+    endpoints = release.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=demo-primary",
+                                "-o", "jsonpath={.items[*].endpoints[*].targetRef.name}")
+    assert endpoints.split() == [new], f"the primary Service leads to {endpoints}; label {PREFIX}role"
+
+
+def test_and_back_again(release):
+    """Two failovers, there and back: what was rewound can lead, and its successor be rewound in turn."""
+    release.install()
+    old, new = release.roles()
+    release.diverge(old, new, transactions=2)
+    release.promote(new)
+    release.delete_pod(old)
+    release.assert_follows(old, new)
+
+    release.cut(old)
+    release.sql(new, "INSERT INTO t (origin) VALUES ('second loss');\n" * 3)
+    assert f"{old} is now primary on timeline 3" in release.promote(old)
+    release.delete_pod(new)
+    release.assert_follows(new, old)
+    assert release.annotations(new)["outcome"] == "rewound"
+    assert release.annotations(new)["discarded-transactions"] == "3"
+    assert release.rows(new, "second loss") == 0
+    release.assert_same_table(old, new)
