@@ -1,10 +1,9 @@
 #include "cli/cli.h"
 
+#include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-
-#include <CLI/CLI.hpp>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -70,8 +69,9 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
       ->check(CLI::Range(1, 64))
       ->group("Of pg-rejoin");
   if (kHasKillPoints) {
-    command->add_flag("--list-kill-points", options->list_kill_points,
-                      "names for PG_REJOIN_KILL_POINT, for crash tests")
+    command
+        ->add_flag("--list-kill-points", options->list_kill_points,
+                   "names for PG_REJOIN_KILL_POINT, for crash tests")
         ->group("Of pg-rejoin");
   }
   AddLogOptions(command, log);
@@ -92,7 +92,8 @@ void AddPlanOptions(CLI::App* command, PlanCommandOptions* options) {
   command->add_option("--blocks", options->blocks_file,
                       "also write each block that has to be copied to this file");
   command->footer(
-      "Changes nothing. Prints where the two servers parted, what a rewind would discard and copy.\n"
+      "Changes nothing. Prints where the two servers parted, what a rewind would discard and "
+      "copy.\n"
       "Exit status: 0 the plan was made; 10 source unavailable; 20 not rewindable.");
 }
 
@@ -107,10 +108,12 @@ void AddClusterOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_RECORD");
   command->add_option("--pod-selector", options->pod_selector, "label selector of the members")
       ->envname("PG_REJOIN_POD_SELECTOR");
-  command->add_option("--headless-service", options->headless_service,
-                      "members are <pod>.<this>.<namespace>.svc")
+  command
+      ->add_option("--headless-service", options->headless_service,
+                   "members are <pod>.<this>.<namespace>.svc")
       ->envname("PG_REJOIN_HEADLESS_SERVICE");
-  command->add_option("--role-label", options->role_label, "label with the value primary or replica")
+  command
+      ->add_option("--role-label", options->role_label, "label with the value primary or replica")
       ->envname("PG_REJOIN_ROLE_LABEL")
       ->capture_default_str();
   command->add_option("--annotation-prefix", options->annotation_prefix, "of everything we report")
@@ -133,8 +136,7 @@ void AddConnectionOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--sslmode", options->sslmode, "of every connection to another member")
       ->envname("PG_REJOIN_SSLMODE")
       ->capture_default_str()
-      ->check(CLI::IsMember(
-          {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}));
+      ->check(CLI::IsMember({"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}));
   command->add_option("--sslrootcert", options->sslrootcert, "file with the authorities to trust")
       ->envname("PG_REJOIN_SSLROOTCERT");
 }
@@ -150,8 +152,9 @@ void AddPodOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--replication-user", options->replication_user, "of primary_conninfo")
       ->envname("PG_REJOIN_REPLICATION_USER")
       ->capture_default_str();
-  command->add_option("--replication-password-file", options->replication_password_file,
-                      "copied to <run dir>/pgpass with mode 0600")
+  command
+      ->add_option("--replication-password-file", options->replication_password_file,
+                   "copied to <run dir>/pgpass with mode 0600")
       ->envname("PG_REJOIN_REPLICATION_PASSWORD_FILE");
   command->add_option("--run-dir", options->run_dir, "memory emptyDir shared by the containers")
       ->envname("PG_REJOIN_RUN_DIR")
@@ -162,9 +165,10 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
   command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
       ->envname("PG_REJOIN_PRIMARY_SERVICE");
-  command->add_option("--members", options->members,
-                      "every pod name there can be, comma separated: lets the last primary start "
-                      "without the API when all others are its standbys")
+  command
+      ->add_option("--members", options->members,
+                   "every pod name there can be, comma separated: lets the last primary start "
+                   "without the API when all others are its standbys")
       ->envname("PG_REJOIN_MEMBERS");
   command->add_option("--deadline-s", options->deadline_s, "how long to wait before status 10")
       ->envname("PG_REJOIN_DEADLINE_S")
@@ -177,8 +181,9 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
   // CLI11 takes an empty variable for an absent one; here it means "do not hand over the gate".
   const char* bin_dir = std::getenv("PG_REJOIN_BIN_DIR");
   if (bin_dir != nullptr) options->bin_dir = bin_dir;
-  command->add_option("--bin-dir", options->bin_dir,
-                      "where pg-rejoin-gate is copied to; env: PG_REJOIN_BIN_DIR, empty for nowhere")
+  command
+      ->add_option("--bin-dir", options->bin_dir,
+                   "where pg-rejoin-gate is copied to; env: PG_REJOIN_BIN_DIR, empty for nowhere")
       ->capture_default_str();
   command->add_option("--termination-log", options->termination_log, "where the outcome is written")
       ->envname("PG_REJOIN_TERMINATION_LOG")
@@ -187,7 +192,8 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_DATA_DIRECTORY_MODE")
       ->capture_default_str();
   command->footer(
-      "Exit status: 0 start PostgreSQL; 2 usage or configuration; 10 waited in vain, run it again;\n"
+      "Exit status: 0 start PostgreSQL; 2 usage or configuration; 10 waited in vain, run it "
+      "again;\n"
       "11 the source changed, run it again; 20 refused, nothing changed; 21 directory in use;\n"
       "30 directory failing or half rewound; 70 a bug.");
 }
@@ -265,7 +271,8 @@ int RunRewind(const RewindCommandOptions& options, const LogOptions& log) {
 }
 
 int RunAsPgRewind(int argc, char** argv) {
-  CLI::App app("Makes a data directory a standby of another copy of the same cluster.", "pg_rewind");
+  CLI::App app("Makes a data directory a standby of another copy of the same cluster.",
+               "pg_rewind");
   RewindCommandOptions options;
   LogOptions log;
   app.set_help_flag("-?,--help", "show this help, then exit");
@@ -375,8 +382,8 @@ int RunAsPgRejoin(int argc, char** argv) {
   const CommandEntry* chosen = nullptr;
   for (const CommandEntry& entry : kCommands) {
     CLI::App* command = app.add_subcommand(entry.name, entry.what);
-    // CLI11 applies the environment to commands that were not chosen as well, so only the chosen one
-    // has options.
+    // CLI11 applies the environment to commands that were not chosen as well, so only the chosen
+    // one has options.
     if (argc < 2 || std::strcmp(argv[1], entry.name) != 0) continue;
     chosen = &entry;
     entry.add_options(command, &commands);

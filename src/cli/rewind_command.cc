@@ -7,9 +7,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "report/progress_meter.h"
+#include "rewind/plan_report.h"
 #include "rewind/rewind.h"
 #include "source/libpq_source.h"
-#include "rewind/plan_report.h"
 #include "target/directory_lock.h"
 #include "target/target_directory.h"
 
@@ -54,8 +54,7 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options) {
     refuse("no target data directory specified (--target-pgdata)");
   }
   if (options.write_recovery_conf && options.source_server.empty()) {
-    refuse(
-        "no source server information (--source-server) specified for --write-recovery-conf");
+    refuse("no source server information (--source-server) specified for --write-recovery-conf");
   }
   if (!options.source_pgdata.empty()) {
     refuse("--source-pgdata is not supported yet",

@@ -1,5 +1,5 @@
-// SIGTERM and SIGINT become a std::stop_token. A thread of its own waits for them with sigwait(), so
-// no code runs in signal context. A second signal ends the process at once: every state we leave
+// SIGTERM and SIGINT become a std::stop_token. A thread of its own waits for them with sigwait(),
+// so no code runs in signal context. A second signal ends the process at once: every state we leave
 // behind is one that the next run can continue from.
 #pragma once
 

@@ -86,8 +86,7 @@ int OpenLock(const char* pgdata) {
   char path[kPathMax];
   size_t length = strlen(pgdata);
   while (length > 1 && pgdata[length - 1] == '/') --length;
-  const int written =
-      snprintf(path, sizeof(path), "%.*s.lock", static_cast<int>(length), pgdata);
+  const int written = snprintf(path, sizeof(path), "%.*s.lock", static_cast<int>(length), pgdata);
   if (written < 0 || static_cast<size_t>(written) >= sizeof(path)) {
     FailUsage("path too long: ", pgdata);
   }
@@ -114,8 +113,8 @@ void TakeLock(int fd, const Arguments& arguments) {
     }
     clock_gettime(CLOCK_MONOTONIC, &now);
     if (now.tv_sec >= deadline) {
-      Fail(kStatusTargetInUse, "data directory is in use by another server or rejoin: ",
-           arguments.pgdata,
+      Fail(kStatusTargetInUse,
+           "data directory is in use by another server or rejoin: ", arguments.pgdata,
            "An old server may still run on this volume; it is tried again at the next start.");
     }
     const timespec pause{0, kPollNanoseconds};

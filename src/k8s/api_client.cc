@@ -1,10 +1,9 @@
 #include "k8s/api_client.h"
 
-#include <random>
+#include <spdlog/fmt/fmt.h>
 
 #include <nlohmann/json.hpp>
-
-#include <spdlog/fmt/fmt.h>
+#include <random>
 
 #include "base/backoff.h"
 #include "base/error.h"
@@ -38,9 +37,9 @@ std::string StatusMessage(const std::string& body) {
 }
 
 [[noreturn]] void Refused(const HttpRequest& request, const HttpResponse& response) {
-  const std::string what = fmt::format(
-      "Kubernetes API answers {} to {} {}: {}", response.status, request.method,
-      request.target.substr(0, request.target.find('?')), StatusMessage(response.body));
+  const std::string what =
+      fmt::format("Kubernetes API answers {} to {} {}: {}", response.status, request.method,
+                  request.target.substr(0, request.target.find('?')), StatusMessage(response.body));
   std::string hint;
   if (response.status == 403) hint = "The service account's Role lacks this permission.";
   if (response.status == 401) hint = "The service account's token is missing or has expired.";
@@ -234,8 +233,8 @@ UpdateOutcome ApiClient::UpdateConfigMap(const std::string& name,
 }
 
 std::vector<ServiceEndpoint> ApiClient::ListServiceEndpoints(const std::string& service) {
-  const std::string query = "endpointslices?labelSelector=" +
-                            UrlEncode("kubernetes.io/service-name=" + service);
+  const std::string query =
+      "endpointslices?labelSelector=" + UrlEncode("kubernetes.io/service-name=" + service);
   const json list =
       ParseJson(GetList(NamespacePath(kDiscoveryApi, query)), "list of EndpointSlices");
   std::vector<ServiceEndpoint> endpoints;

@@ -1,6 +1,6 @@
 // The calls we make of the Kubernetes API, typed. KubernetesApi is what the rest of the program
-// sees (tests bring their own); ApiClient speaks to a server. Answers that a caller works with (404,
-// 409) are values; everything else that is not success throws Error(kUnavailable).
+// sees (tests bring their own); ApiClient speaks to a server. Answers that a caller works with
+// (404, 409) are values; everything else that is not success throws Error(kUnavailable).
 //
 // Knows nothing of PostgreSQL. Thread-safe.
 #pragma once

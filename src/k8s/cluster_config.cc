@@ -3,14 +3,13 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <yaml-cpp/yaml.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <optional>
-
-#include <yaml-cpp/yaml.h>
 
 #include "base/error.h"
 #include "base/unique_fd.h"
@@ -167,8 +166,7 @@ ClusterConfig ReadKubeconfig(const std::string& path) {
   YAML::Node parsed;
   try {
     parsed = YAML::Load(text);
-    ClusterConfig config =
-        FromKubeconfig(parsed, std::filesystem::path(path).parent_path());
+    ClusterConfig config = FromKubeconfig(parsed, std::filesystem::path(path).parent_path());
     CheckConfig(config);
     return config;
   } catch (const YAML::Exception& error) {

@@ -18,7 +18,8 @@ struct ClusterConfig {
 
 constexpr const char* kServiceAccountDirectory = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-// kubeconfig: empty means in the cluster. Throws Error(kUsage) for what is missing or not supported.
+// kubeconfig: empty means in the cluster. Throws Error(kUsage) for what is missing or not
+// supported.
 ClusterConfig LoadClusterConfig(const std::string& kubeconfig);
 
 // host and port as KUBERNETES_SERVICE_HOST and _PORT give them.

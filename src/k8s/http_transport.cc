@@ -1,14 +1,14 @@
 #include "k8s/http_transport.h"
 
-#include <cstdlib>
-#include <mutex>
-#include <optional>
-
 #include <cpprest/http_client.h>
 #include <cpprest/rawptrstream.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <pplx/threadpool.h>
+
+#include <cstdlib>
+#include <mutex>
+#include <optional>
 
 #include "base/error.h"
 

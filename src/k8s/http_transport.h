@@ -27,7 +27,7 @@ struct HttpRequest {
   std::vector<std::pair<std::string, std::string>> headers;
   std::string content_type;  // of the body
   std::string body;
-  std::chrono::milliseconds timeout{5000};   // of silence, and of the whole request
+  std::chrono::milliseconds timeout{5000};  // of silence, and of the whole request
   size_t response_bytes_max = 16 * 1024 * 1024;
   std::stop_token stop;  // ends a request that hangs
 };
@@ -37,8 +37,8 @@ struct HttpResponse {
   std::string body;
 };
 
-// Sends exactly once. Every status of the server is an answer. Throws Error(kUnavailable) when there
-// is no complete answer; it is then not known whether the server has seen the request.
+// Sends exactly once. Every status of the server is an answer. Throws Error(kUnavailable) when
+// there is no complete answer; it is then not known whether the server has seen the request.
 HttpResponse Send(const HttpEndpoint& endpoint, const HttpRequest& request);
 
 }  // namespace pgrejoin

@@ -19,9 +19,9 @@ using nlohmann::json;
 json ParseJson(std::string_view text, std::string_view what) {
   json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
   if (parsed.is_discarded()) {
-    throw Error(ErrorKind::kUnavailable,
-                "malformed JSON of " + std::string(what) + " (" + std::to_string(text.size()) +
-                    " bytes, beginning \"" + Printable(text.substr(0, 60)) + "\")");
+    throw Error(ErrorKind::kUnavailable, "malformed JSON of " + std::string(what) + " (" +
+                                             std::to_string(text.size()) + " bytes, beginning \"" +
+                                             Printable(text.substr(0, 60)) + "\")");
   }
   return parsed;
 }

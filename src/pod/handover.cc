@@ -28,8 +28,7 @@ void WriteWhole(const std::string& path, const std::string& content, mode_t mode
       ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) throw CouldNotWrite(temporary);
   for (size_t written = 0; written < content.size();) {
-    const ssize_t bytes =
-        ::write(fd.get(), content.data() + written, content.size() - written);
+    const ssize_t bytes = ::write(fd.get(), content.data() + written, content.size() - written);
     if (bytes < 0 && errno == EINTR) continue;
     if (bytes < 0) throw CouldNotWrite(temporary);
     written += static_cast<size_t>(bytes);

@@ -1,9 +1,9 @@
 #include "pod/init.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <chrono>
 #include <optional>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/backoff.h"
 #include "base/error.h"
@@ -24,7 +24,7 @@ using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
 constexpr milliseconds kFirstPause{500};
-constexpr milliseconds kLongestPause{5000};
+constexpr milliseconds kLongestPause{2000};
 
 const char* ReasonOf(ErrorKind kind) {
   switch (kind) {
@@ -96,8 +96,8 @@ class InitRun {
       Stamp(&outcome);
       reporter_.PublishProgress(outcome);
       if (!SleepFor(std::min(backoff.Next(), left), stop_)) {
-        return FromError(Error(ErrorKind::kUnavailable, "interrupted while waiting: " +
-                                                            outcome.message));
+        return FromError(
+            Error(ErrorKind::kUnavailable, "interrupted while waiting: " + outcome.message));
       }
     }
   }
@@ -213,11 +213,11 @@ class InitRun {
     }
     const bool resumed = result.outcome == RewindOutcome::kResumed;
     outcome->kind = resumed ? OutcomeKind::kResumed : OutcomeKind::kRewound;
-    outcome->message = fmt::format(
-        "{} onto {}, timeline {}: parted at {}, {} transactions discarded, {} copied",
-        resumed ? "finished an interrupted rewind" : "rewound", evidence.primary,
-        result.source_timeline, result.fork_lsn.ToString(), result.discarded_transactions,
-        FormatBytes(result.bytes_copied));
+    outcome->message =
+        fmt::format("{} onto {}, timeline {}: parted at {}, {} transactions discarded, {} copied",
+                    resumed ? "finished an interrupted rewind" : "rewound", evidence.primary,
+                    result.source_timeline, result.fork_lsn.ToString(),
+                    result.discarded_transactions, FormatBytes(result.bytes_copied));
   }
 
   Outcome FromDecision(const Decision& decision, const Evidence& evidence) const {
@@ -232,8 +232,8 @@ class InitRun {
 
   Outcome FromError(const Error& error) const {
     Outcome outcome;
-    outcome.kind = error.kind() == ErrorKind::kNotRewindable ? OutcomeKind::kRefused
-                                                             : OutcomeKind::kFailed;
+    outcome.kind =
+        error.kind() == ErrorKind::kNotRewindable ? OutcomeKind::kRefused : OutcomeKind::kFailed;
     outcome.reason = stop_.stop_requested() ? "Interrupted" : ReasonOf(error.kind());
     outcome.message = error.message();
     outcome.hint = error.hint();

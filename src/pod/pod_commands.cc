@@ -1,11 +1,10 @@
 #include "pod/pod_commands.h"
 
+#include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
 #include <charconv>
 #include <cstdio>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -108,8 +107,7 @@ int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
   return 0;
 }
 
-int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags,
-                      std::stop_token stop) {
+int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop) {
   CheckRecordOptions(options);
   ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
   AuthorityStore store(&api, options.record);
@@ -141,8 +139,7 @@ int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags,
   return 0;
 }
 
-int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags,
-                      std::stop_token stop) {
+int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop) {
   CheckRecordOptions(options);
   ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
   AuthorityStore store(&api, options.record);

@@ -61,13 +61,13 @@ void CheckInitOptions(const PodOptions& options) {
   Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
   Require(options.replication_password_file, "--replication-password-file",
           "PG_REJOIN_REPLICATION_PASSWORD_FILE");
-  Require(options.rewind_password_file, "--rewind-password-file",
-          "PG_REJOIN_REWIND_PASSWORD_FILE");
+  Require(options.rewind_password_file, "--rewind-password-file", "PG_REJOIN_REWIND_PASSWORD_FILE");
   DataDirectoryMode(options);
   if (options.discovery == "label" && options.role_label == PodOptions().role_label) {
-    throw Error(ErrorKind::kUsage,
-                "the label " + options.role_label + " is kept by our own sidecar and proves nothing",
-                "With --discovery=label give the label that your operator keeps: --role-label.");
+    throw Error(
+        ErrorKind::kUsage,
+        "the label " + options.role_label + " is kept by our own sidecar and proves nothing",
+        "With --discovery=label give the label that your operator keeps: --role-label.");
   }
 }
 

@@ -25,8 +25,8 @@ enum class LocalRole { kUnknown, kReadWrite, kInRecovery };
 
 struct SidecarDependencies {
   KubernetesApi* api = nullptr;
-  std::function<LocalRole()> probe;           // kUnknown when the server does not answer
-  std::function<SourceIdentity()> identify;   // throws Error
+  std::function<LocalRole()> probe;          // kUnknown when the server does not answer
+  std::function<SourceIdentity()> identify;  // throws Error
 };
 
 class Sidecar {
@@ -35,8 +35,8 @@ class Sidecar {
 
   Sidecar(const PodOptions& options, const SidecarDependencies& outside);
 
-  // One look. Asks the API when the local role has changed, else every few seconds. Never throws for
-  // what happens in the outside world.
+  // One look. Asks the API when the local role has changed, else every few seconds. Never throws
+  // for what happens in the outside world.
   void Step(Clock::time_point now);
 
  private:

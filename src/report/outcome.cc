@@ -1,10 +1,9 @@
 #include "report/outcome.h"
 
-#include <ctime>
-
-#include <nlohmann/json.hpp>
-
 #include <spdlog/fmt/fmt.h>
+
+#include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "k8s/json_access.h"
@@ -15,6 +14,8 @@ namespace {
 constexpr int kSchemaVersion = 1;
 constexpr size_t kMessageBytesMax = 1000;
 constexpr size_t kMessageBytesMin = 100;
+// Shorter waits are everyday life: pods of one release start together.
+constexpr std::chrono::seconds kWaitWorthAnEvent{5};
 
 std::string Cut(const std::string& text, size_t bytes_max) {
   return text.size() <= bytes_max ? text : text.substr(0, bytes_max - 3) + "...";
@@ -132,8 +133,8 @@ KeyChanges OutcomeToAnnotations(const Outcome& outcome, const std::string& prefi
     if (!rewind) return std::nullopt;
     return fmt::format("{}", value(*rewind));
   };
-  set("fork-lsn", rewind && rewind->fork_lsn.valid() ? NonEmpty(rewind->fork_lsn.ToString())
-                                                     : std::nullopt);
+  set("fork-lsn",
+      rewind && rewind->fork_lsn.valid() ? NonEmpty(rewind->fork_lsn.ToString()) : std::nullopt);
   set("discarded-transactions",
       if_rewound([](const RewindResult& r) { return r.discarded_transactions; }));
   set("discarded-bytes", if_rewound([](const RewindResult& r) { return r.discarded_bytes; }));
@@ -151,8 +152,8 @@ KeyChanges OutcomeToAnnotations(const Outcome& outcome, const std::string& prefi
   if (rewind && rewind->source_timeline != 0) {
     set("timeline", std::to_string(rewind->source_timeline));
   } else {
-    set("timeline", has_history ? NonEmpty(std::to_string(outcome.local->history.timeline()))
-                                : std::nullopt);
+    set("timeline",
+        has_history ? NonEmpty(std::to_string(outcome.local->history.timeline())) : std::nullopt);
   }
   return changes;
 }
@@ -174,7 +175,10 @@ std::optional<OutcomeEvent> OutcomeToEvent(const Outcome& outcome) {
     case OutcomeKind::kCloning:
       return OutcomeEvent{"RejoinCloning", outcome.message, false};
     case OutcomeKind::kWaiting:
-      if (outcome.phase != kPhaseWaiting) return std::nullopt;
+      if (outcome.phase == kPhaseWaiting && outcome.duration < kWaitWorthAnEvent) {
+        return std::nullopt;
+      }
+      if (outcome.phase != kPhaseWaiting && outcome.phase != kPhaseDone) return std::nullopt;
       return OutcomeEvent{"RejoinWaiting", outcome.reason + ": " + outcome.message, true};
     case OutcomeKind::kRefused:
       return OutcomeEvent{"RejoinRefused",

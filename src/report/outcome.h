@@ -34,8 +34,8 @@ struct Outcome {
   std::string reason;   // stable, CamelCase
   std::string message;  // for people
   std::string hint;
-  std::string phase;   // kPhaseWaiting, "rewinding", ...; kPhaseDone in the end
-  std::string source;  // pod (or address) followed or copied
+  std::string phase;                    // kPhaseWaiting, "rewinding", ...; kPhaseDone in the end
+  std::string source;                   // pod (or address) followed or copied
   std::optional<DirectoryState> local;  // what was found at the beginning
   std::optional<RewindResult> rewind;
   int attempt = 1;  // tries within this run
@@ -50,8 +50,8 @@ const char* OutcomeName(OutcomeKind kind);  // "rewound"
 
 constexpr size_t kTerminationMessageBytesMax = 4096;
 
-// One JSON object of at most kTerminationMessageBytesMax bytes; long texts are cut. problem: why the
-// outcome could not be reported to Kubernetes; "" when it could.
+// One JSON object of at most kTerminationMessageBytesMax bytes; long texts are cut. problem: why
+// the outcome could not be reported to Kubernetes; "" when it could.
 std::string OutcomeToJson(const Outcome& outcome, const std::string& report_problem);
 
 // One scalar each, below prefix. Keys that say nothing here are removed from the pod, so that what

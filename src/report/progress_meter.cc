@@ -1,8 +1,8 @@
 #include "report/progress_meter.h"
 
-#include <array>
-
 #include <spdlog/fmt/fmt.h>
+
+#include <array>
 
 namespace pgrejoin {
 namespace {

@@ -1,9 +1,8 @@
 #include "report/reporter.h"
 
 #include <fcntl.h>
-#include <unistd.h>
-
 #include <spdlog/fmt/fmt.h>
+#include <unistd.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -81,11 +80,12 @@ bool Reporter::TryEvent(const Outcome& outcome) {
 void Reporter::PublishProgress(const Outcome& outcome) {
   const std::string key = fmt::format("{} {} {} {}", OutcomeName(outcome.kind), outcome.reason,
                                       outcome.phase, outcome.source);
-  if (key == last_progress_) return;
-  LogInfo("{}", outcome.message);
-  if (!TryAnnotate(outcome)) return;  // said again in the next round
-  last_progress_ = key;
-  TryEvent(outcome);
+  if (key != last_progress_) {
+    LogInfo("{}", outcome.message);
+    if (!TryAnnotate(outcome)) return;  // said again in the next round
+    last_progress_ = key;
+  }
+  TryEvent(outcome);  // the same one only once
 }
 
 void Reporter::PublishFinal(const Outcome& outcome) {

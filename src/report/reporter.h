@@ -1,5 +1,5 @@
-// Makes an outcome known: log line and termination message always; annotations and an Event when the
-// API server lets us. Failing to report never throws and never changes what was done.
+// Makes an outcome known: log line and termination message always; annotations and an Event when
+// the API server lets us. Failing to report never throws and never changes what was done.
 #pragma once
 
 #include <optional>
@@ -22,8 +22,8 @@ class Reporter {
   // api must remain live while this is in use; give it short timeouts.
   Reporter(KubernetesApi* api, ReporterOptions options);
 
-  // The state before and during the work: annotations, and an Event when the outcome has changed.
-  // Writes nothing when nothing has changed since the last call.
+  // The state before and during the work: annotations when it has changed, and an Event when it has
+  // lasted long enough to be worth one. Writes nothing twice.
   void PublishProgress(const Outcome& outcome);
 
   // The end of the run: log, annotations (at most one write for an everyday outcome), Event, and
@@ -37,8 +37,8 @@ class Reporter {
 
   KubernetesApi* api_;
   const ReporterOptions options_;
-  std::string problem_;          // the first one, for the termination message
-  std::string last_progress_;    // what was published last
+  std::string problem_;        // the first one, for the termination message
+  std::string last_progress_;  // what was published last
   std::string last_event_;
 };
 

@@ -22,10 +22,10 @@ constexpr size_t kPodNameBytesMax = 253;
 using Data = std::map<std::string, std::string>;
 
 [[noreturn]] void Malformed(const char* key, const std::string& value) {
-  throw Error(ErrorKind::kUnavailable,
-              std::string("authority record: \"") + key + "\" is malformed: \"" + Printable(value) +
-                  "\"",
-              "Put the ConfigMap right by hand; until then nobody is taken for the primary.");
+  throw Error(
+      ErrorKind::kUnavailable,
+      std::string("authority record: \"") + key + "\" is malformed: \"" + Printable(value) + "\"",
+      "Put the ConfigMap right by hand; until then nobody is taken for the primary.");
 }
 
 std::string Get(const Data& data, const char* key) {
@@ -131,8 +131,8 @@ AuthorityStore::Versioned AuthorityStore::Read() {
 }
 
 bool AuthorityStore::CompareAndSwap(const Versioned& expected, const AuthorityRecord& desired) {
-  const UpdateOutcome outcome = api_->UpdateConfigMap(config_map_, expected.resource_version,
-                                                      AuthorityRecordToData(desired));
+  const UpdateOutcome outcome =
+      api_->UpdateConfigMap(config_map_, expected.resource_version, AuthorityRecordToData(desired));
   if (outcome == UpdateOutcome::kDone) return true;
   return Read().record == desired;
 }

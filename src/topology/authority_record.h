@@ -3,8 +3,8 @@
 // (before pg_promote()), and a person's one-shot approval. The sidecar of the holder completes it
 // with what the server says (system identifier, timeline, history).
 //
-// Format: docs/reference/configuration.md, "The authority record". A malformed record is unreadable,
-// never unclaimed.
+// Format: docs/reference/configuration.md, "The authority record". A malformed record is
+// unreadable, never unclaimed.
 #pragma once
 
 #include <cstdint>

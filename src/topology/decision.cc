@@ -1,8 +1,8 @@
 #include "topology/decision.h"
 
-#include <algorithm>
-
 #include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
 
 namespace pgrejoin {
 namespace {
@@ -92,8 +92,8 @@ Decision NotConfirmed(const Evidence& evidence) {
     case PrimaryState::kNobody:
       return Wait("NoPrimary", "nobody is named as primary");
     default:
-      return Wait("PrimaryUnreachable", named + " is named as primary but does not answer: " +
-                                            evidence.primary_problem);
+      return Wait("PrimaryUnreachable",
+                  named + " is named as primary but does not answer: " + evidence.primary_problem);
   }
 }
 
@@ -102,11 +102,11 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
   const SourceIdentity& primary = *evidence.primary_identity;
   const auto fork = FindForkPoint(local.history, primary.history);
   if (!fork) {
-    return Refuse(ErrorKind::kNotRewindable, "NoCommonAncestor",
-                  fmt::format("history {} of the directory and {} of {} have nothing in common",
-                              local.history.ToString(), primary.history.ToString(),
-                              evidence.primary),
-                  kCloneHint);
+    return Refuse(
+        ErrorKind::kNotRewindable, "NoCommonAncestor",
+        fmt::format("history {} of the directory and {} of {} have nothing in common",
+                    local.history.ToString(), primary.history.ToString(), evidence.primary),
+        kCloneHint);
   }
   const bool same_branch = !fork->lsn.valid();
   if (same_branch && local.kind == DirectoryKind::kPrimary) {
@@ -129,13 +129,13 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
   const bool undecided = evidence.authority == AuthorityState::kNone && !same_branch &&
                          local.history.timeline() != fork->tli;
   if (newer || undecided) {
-    return Refuse(ErrorKind::kNotRewindable, "Conflict",
-                  fmt::format("the directory (history {}, WAL up to {}) is newer than {} "
-                              "(history {}, WAL up to {})",
-                              local.history.ToString(), local.end_of_wal.ToString(),
-                              evidence.primary, primary.history.ToString(),
-                              primary.flush_lsn.ToString()),
-                  kConflictHint);
+    return Refuse(
+        ErrorKind::kNotRewindable, "Conflict",
+        fmt::format("the directory (history {}, WAL up to {}) is newer than {} "
+                    "(history {}, WAL up to {})",
+                    local.history.ToString(), local.end_of_wal.ToString(), evidence.primary,
+                    primary.history.ToString(), primary.flush_lsn.ToString()),
+        kConflictHint);
   }
   if (same_branch || local.end_of_wal <= fork->lsn) {
     return Act(Action::kFollow, "OnPrimaryBranch",
@@ -174,8 +174,7 @@ Decision DecideEmpty(const Evidence& evidence) {
   }
   if (evidence.authority == AuthorityState::kNamesUs) {
     if (evidence.record.system_identifier) {
-      return Wait("DataLost",
-                  "the authority record names this pod, whose data directory is empty",
+      return Wait("DataLost", "the authority record names this pod, whose data directory is empty",
                   "Restore its volume, or promote another pod. It is never initialised again.");
     }
     return Start("Claimed", "this pod has claimed the record and is to be initialised");
@@ -184,8 +183,8 @@ Decision DecideEmpty(const Evidence& evidence) {
     return NotConfirmed(evidence);
   }
   if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
-  return Act(Action::kClone, "EmptyDirectory", "empty directory, to be cloned from " +
-                                                   evidence.primary);
+  return Act(Action::kClone, "EmptyDirectory",
+             "empty directory, to be cloned from " + evidence.primary);
 }
 
 Decision DecideHalfRewound(const Evidence& evidence) {
@@ -211,8 +210,8 @@ Decision DecideStandby(const DirectoryState& local, const Evidence& evidence) {
     if (decision.action == Action::kWait) return Start(decision.reason, decision.message);
     return decision;
   }
-  return Start("StandbyWithoutPrimary", "a standby starts as it is: " +
-                                            NotConfirmed(evidence).message);
+  return Start("StandbyWithoutPrimary",
+               "a standby starts as it is: " + NotConfirmed(evidence).message);
 }
 
 Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
@@ -225,11 +224,12 @@ Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
                   "The volume is older than the record. Promote a pod that has the branch.");
   }
   if (const PeerState* rival = FindRivalOfLeader(local, evidence)) {
-    return Wait("Contradicted",
-                fmt::format("the authority record names this pod, but {} runs read-write on another "
-                            "branch, {}",
-                            rival->pod, rival->identity->history.ToString()),
-                "Stop that server, or promote it properly with `pg-rejoin promote`.");
+    return Wait(
+        "Contradicted",
+        fmt::format("the authority record names this pod, but {} runs read-write on another "
+                    "branch, {}",
+                    rival->pod, rival->identity->history.ToString()),
+        "Stop that server, or promote it properly with `pg-rejoin promote`.");
   }
   return Start("Leader", "the authority record names this pod");
 }

@@ -35,8 +35,8 @@ Evidence Discovery::Gather(const DirectoryState& local) {
   ReadAuthority(&evidence);
   FindPrimary(&evidence);
   AskPrimary(&evidence, local);
-  const bool claims = local.kind == DirectoryKind::kEmpty &&
-                      evidence.authority == AuthorityState::kUnclaimed;
+  const bool claims =
+      local.kind == DirectoryKind::kEmpty && evidence.authority == AuthorityState::kUnclaimed;
   if (claims || local.kind == DirectoryKind::kPrimary) FindPeers(&evidence, local);
   return evidence;
 }
@@ -46,8 +46,8 @@ void Discovery::ConfirmAgain(const Evidence& before, const DirectoryState& local
   now.own_pod = options_.own_pod;
   ReadAuthority(&now);
   if (now.authority == AuthorityState::kUnreadable) {
-    throw Error(ErrorKind::kUnavailable, "cannot confirm the primary again: " +
-                                             now.authority_problem);
+    throw Error(ErrorKind::kUnavailable,
+                "cannot confirm the primary again: " + now.authority_problem);
   }
   FindPrimary(&now);
   AskPrimary(&now, local);
@@ -159,8 +159,7 @@ void Discovery::FindPeers(Evidence* evidence, const DirectoryState& local) {
       if (pod.name == options_.own_pod || pod.name == evidence->primary) continue;
       PeerState peer;
       peer.pod = pod.name;
-      peer.has_data =
-          !Annotation(pod, options_.annotation_prefix + "system-identifier").empty();
+      peer.has_data = !Annotation(pod, options_.annotation_prefix + "system-identifier").empty();
       peer.silent = !peer.has_data && Annotation(pod, options_.annotation_prefix + "role").empty();
       evidence->peers.push_back(peer);
       hosts.push_back(pod.ip.empty() ? "" : MemberHost(pod.name));

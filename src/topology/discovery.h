@@ -25,9 +25,9 @@ struct DiscoveryOptions {
   DiscoveryKind kind = DiscoveryKind::kRecord;
   std::string own_pod;
   std::string name_space;
-  std::string record;             // ConfigMap; with kService and kLabel only approvals are read
+  std::string record;  // ConfigMap; with kService and kLabel only approvals are read
   std::string primary_service;
-  std::string headless_service;   // member address = <pod>.<headless>.<namespace>.svc
+  std::string headless_service;  // member address = <pod>.<headless>.<namespace>.svc
   std::string pod_selector;
   std::string role_label;
   std::string annotation_prefix;

@@ -45,9 +45,9 @@ struct Evidence {
   std::string authority_problem;  // why it is unreadable
   AuthorityRecord record;         // as far as there is one; approvals also without authority
   PrimaryState primary_state = PrimaryState::kNobody;
-  std::string primary;          // pod name, or address where no pod is known
-  std::string primary_host;     // where it was asked
-  std::string primary_problem;  // why it is not confirmed
+  std::string primary;                             // pod name, or address where no pod is known
+  std::string primary_host;                        // where it was asked
+  std::string primary_problem;                     // why it is not confirmed
   std::optional<SourceIdentity> primary_identity;  // when it has answered
   std::vector<PeerState> peers;
   bool peers_complete = false;  // peers holds every other member there can be

@@ -19,8 +19,8 @@ struct LocalServer {
   std::function<void()> checkpoint;  // so that a restart does not replay from before the promotion
 };
 
-// Takes an unclaimed record, or uses up the approval that `evidence` holds. False: somebody else was
-// faster, or the record is no longer what it was.
+// Takes an unclaimed record, or uses up the approval that `evidence` holds. False: somebody else
+// was faster, or the record is no longer what it was.
 bool Claim(AuthorityStore* store, const Evidence& evidence, const DirectoryState& local);
 
 struct PromoteOptions {

@@ -33,7 +33,8 @@ bool Has(const std::string& text, const std::string& part) {
 }
 
 TEST(CliTest, VersionByBothNames) {
-  EXPECT_EQ(RunWith({"/usr/bin/pg_rewind", "-V"}).out, "pg_rewind (pg-rejoin) " PG_REJOIN_VERSION "\n");
+  EXPECT_EQ(RunWith({"/usr/bin/pg_rewind", "-V"}).out,
+            "pg_rewind (pg-rejoin) " PG_REJOIN_VERSION "\n");
   EXPECT_EQ(RunWith({"pg-rejoin", "--version"}).out, "pg-rejoin " PG_REJOIN_VERSION "\n");
 }
 
@@ -74,11 +75,12 @@ TEST(CliTest, UsageErrorsAreStatus2AndStatus1ForTheDropIn) {
   const Ended extra = RunWith({"pg_rewind", "-D", "/d", "--source-server", "x", "superfluous"});
   EXPECT_EQ(extra.status, 1);
   EXPECT_TRUE(Has(extra.err, "superfluous")) << extra.err;
-  EXPECT_EQ(RunWith({"pg_rewind", "-D", "/d", "--source-server", "x", "--sync-method=magic"}).status, 1);
+  EXPECT_EQ(
+      RunWith({"pg_rewind", "-D", "/d", "--source-server", "x", "--sync-method=magic"}).status, 1);
 }
 
-class RefusedOption : public testing::TestWithParam<std::pair<std::vector<std::string>, const char*>> {
-};
+class RefusedOption
+    : public testing::TestWithParam<std::pair<std::vector<std::string>, const char*>> {};
 
 TEST_P(RefusedOption, IsStatus1AndSaysWhat) {
   std::vector<std::string> words{"pg_rewind"};
@@ -126,8 +128,8 @@ TEST(CliTest, FlagsWinOverEnvironmentOverDefaults) {
 
 TEST(CliTest, OutsideAClusterWithoutKubeconfigIsAUsageError) {
   ::unsetenv("KUBERNETES_SERVICE_HOST");
-  const Ended ended = RunWith({"pg-rejoin", "approve", "--pod-name", "x-0", "--namespace", "n",
-                           "--record", "authority"});
+  const Ended ended = RunWith(
+      {"pg-rejoin", "approve", "--pod-name", "x-0", "--namespace", "n", "--record", "authority"});
   EXPECT_EQ(ended.status, 2);
   EXPECT_TRUE(Has(ended.err, "no kubeconfig given")) << ended.err;
 }

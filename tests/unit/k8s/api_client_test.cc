@@ -19,10 +19,9 @@ class ApiClientTest : public testing::Test {
   }
 
   static ApiClient Client(int attempts) {
-    return ApiClient(server_->InCluster(), {.name_space = "shop",
-                                            .timeout = milliseconds(1000),
-                                            .attempts = attempts,
-                                            .stop = {}});
+    return ApiClient(
+        server_->InCluster(),
+        {.name_space = "shop", .timeout = milliseconds(1000), .attempts = attempts, .stop = {}});
   }
 
   static nlohmann::json Requests() {
@@ -184,7 +183,8 @@ TEST_F(ApiClientTest, EventHasWhatTheApiRequires) {
   EXPECT_EQ(event["regarding"]["uid"], "uid-x-0");
   EXPECT_EQ(event["note"].get<std::string>().size(), 1000u);
   EXPECT_TRUE(event["metadata"]["name"].get<std::string>().starts_with("x-0."));
-  EXPECT_EQ(event["eventTime"].get<std::string>().size(), std::string("2026-01-01T00:00:00.000000Z").size());
+  EXPECT_EQ(event["eventTime"].get<std::string>().size(),
+            std::string("2026-01-01T00:00:00.000000Z").size());
   for (const char* key : {"reportingController", "reportingInstance", "action", "type"}) {
     EXPECT_TRUE(event.contains(key)) << key;
   }

@@ -87,9 +87,10 @@ TEST_F(ClusterConfigTest, WhatIsNotSupportedIsRefusedByName) {
   const std::string yaml = kYaml;
   EXPECT_NE(RefusalOf(Replaced(yaml, "client-key-data: a2V5", "exec: {command: aws}")).find("exec"),
             std::string::npos);
-  EXPECT_NE(RefusalOf(Replaced(yaml, "    server:", "    insecure-skip-tls-verify: true\n    server:"))
-                .find("insecure-skip-tls-verify"),
-            std::string::npos);
+  EXPECT_NE(
+      RefusalOf(Replaced(yaml, "    server:", "    insecure-skip-tls-verify: true\n    server:"))
+          .find("insecure-skip-tls-verify"),
+      std::string::npos);
   EXPECT_NE(RefusalOf(Replaced(yaml, "current-context: work", "current-context: gone"))
                 .find("no entry \"gone\" in contexts"),
             std::string::npos);

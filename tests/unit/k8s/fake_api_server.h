@@ -1,8 +1,6 @@
 // Runs fake_api_server.py for a test suite; the server ends when this object does.
 #pragma once
 
-#include <string>
-
 #include <gtest/gtest.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -10,6 +8,7 @@
 #include <filesystem>
 #include <fstream>
 #include <sstream>
+#include <string>
 
 #include "k8s/cluster_config.h"
 

@@ -2,9 +2,8 @@
 
 #include <dirent.h>
 
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "unit/k8s/fake_api_server.h"

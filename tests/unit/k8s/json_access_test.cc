@@ -31,8 +31,7 @@ TEST(JsonAccessTest, AbsentAndNullAreTheSame) {
 
 TEST(JsonAccessTest, WrongTypesAreNamedByTheirPath) {
   const auto json = ParseJson(R"({"a": {"b": 5, "m": {"k": []}}, "s": "text"})", "test");
-  EXPECT_NE(MessageOf([&] { StringAt(json, "a/b"); }).find("\"a/b\" is number"),
-            std::string::npos);
+  EXPECT_NE(MessageOf([&] { StringAt(json, "a/b"); }).find("\"a/b\" is number"), std::string::npos);
   EXPECT_NE(MessageOf([&] { StringMapAt(json, "a/m"); }).find("\"a/m/k\" is array"),
             std::string::npos);
   EXPECT_NE(MessageOf([&] { StringAt(json, "s/x"); }).find("expected an object"),
@@ -43,8 +42,7 @@ TEST(JsonAccessTest, WrongTypesAreNamedByTheirPath) {
 }
 
 TEST(JsonAccessTest, BadTextIsAnErrorThatQuotesItsBeginning) {
-  EXPECT_NE(MessageOf([] { ParseJson("{\"a\": \x01", "pod x"); }).find("pod x"),
-            std::string::npos);
+  EXPECT_NE(MessageOf([] { ParseJson("{\"a\": \x01", "pod x"); }).find("pod x"), std::string::npos);
   EXPECT_NE(MessageOf([] { ParseJson("", "pod x"); }).find("0 bytes"), std::string::npos);
 }
 

@@ -83,8 +83,7 @@ TEST_F(GateTest, WaitsForTheLock) {
 TEST_F(GateTest, SigtermEndsTheWaitAtOnce) {
   const DirectoryLock lock = DirectoryLock::Acquire(options_.pgdata);
   const auto begin = std::chrono::steady_clock::now();
-  const pid_t gate =
-      Start({"--pgdata", options_.pgdata, "--wait-seconds", "60", "--", "true"});
+  const pid_t gate = Start({"--pgdata", options_.pgdata, "--wait-seconds", "60", "--", "true"});
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   ::kill(gate, SIGTERM);
   EXPECT_EQ(Wait(gate), 143);

@@ -1,8 +1,7 @@
 #include "pod/init.h"
 
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "target/directory_lock.h"
 #include "unit/pod/pod_fixture.h"
@@ -43,7 +42,8 @@ class InitTest : public PodFixture {
       ++inspections_;
       return local_;
     };
-    outside_.rewind = [this](const DirectoryLock& lock, RewindSource&, const RewindOptions& rewind) {
+    outside_.rewind = [this](const DirectoryLock& lock, RewindSource&,
+                             const RewindOptions& rewind) {
       EXPECT_EQ(lock.pgdata(), options_.pgdata);
       rewind_options_ = rewind;
       if (before_publication_) before_publication_();

@@ -68,8 +68,7 @@ TEST(PodOptionsTest, OnlyTheModesThatPostgresAccepts) {
 TEST(PodOptionsTest, MembersAreSplit) {
   PodOptions options = Good();
   options.members = "x-0,x-1,,x-2";
-  EXPECT_EQ(MakeDiscoveryOptions(options).members,
-            (std::vector<std::string>{"x-0", "x-1", "x-2"}));
+  EXPECT_EQ(MakeDiscoveryOptions(options).members, (std::vector<std::string>{"x-0", "x-1", "x-2"}));
   options.members.clear();
   EXPECT_TRUE(MakeDiscoveryOptions(options).members.empty());
 }

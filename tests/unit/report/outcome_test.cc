@@ -61,24 +61,24 @@ TEST(OutcomeTest, TroubleWithTheReportIsTold) {
 
 TEST(OutcomeTest, OneScalarAnAnnotation) {
   const KeyChanges changes = OutcomeToAnnotations(Rewound(), "p/");
-  const std::map<std::string, std::string> expected = {{"p/outcome", "rewound"},
-                                                       {"p/reason", "Diverged"},
-                                                       {"p/message", "rewound onto x-1"},
-                                                       {"p/phase", "done"},
-                                                       {"p/source", "x-1"},
-                                                       {"p/timeline", "2"},
-                                                       {"p/fork-lsn", "0/4000"},
-                                                       {"p/discarded-transactions", "17"},
-                                                       {"p/discarded-bytes", "4096"},
-                                                       {"p/copied-bytes", "123456"},
-                                                       {"p/duration", "1.234"},
-                                                       {"p/attempt", "1"},
-                                                       {"p/finished-at", "1970-01-01T00:00:00Z"},
-                                                       {"p/role", "primary"},
-                                                       {"p/system-identifier",
-                                                        "7000000000000000001"},
-                                                       {"p/history", "1@0/0"},
-                                                       {"p/end-of-wal", "0/5000"}};
+  const std::map<std::string, std::string> expected = {
+      {"p/outcome", "rewound"},
+      {"p/reason", "Diverged"},
+      {"p/message", "rewound onto x-1"},
+      {"p/phase", "done"},
+      {"p/source", "x-1"},
+      {"p/timeline", "2"},
+      {"p/fork-lsn", "0/4000"},
+      {"p/discarded-transactions", "17"},
+      {"p/discarded-bytes", "4096"},
+      {"p/copied-bytes", "123456"},
+      {"p/duration", "1.234"},
+      {"p/attempt", "1"},
+      {"p/finished-at", "1970-01-01T00:00:00Z"},
+      {"p/role", "primary"},
+      {"p/system-identifier", "7000000000000000001"},
+      {"p/history", "1@0/0"},
+      {"p/end-of-wal", "0/5000"}};
   std::map<std::string, std::string> set;
   for (const auto& [key, value] : changes) {
     ASSERT_TRUE(value) << key;
@@ -115,6 +115,12 @@ TEST(OutcomeTest, EverydayLifeMakesNoEvent) {
   outcome.phase = "rewinding";
   EXPECT_FALSE(OutcomeToEvent(outcome));
   outcome.phase = kPhaseWaiting;
+  outcome.duration = std::chrono::milliseconds(4999);
+  EXPECT_FALSE(OutcomeToEvent(outcome));
+  outcome.duration = std::chrono::seconds(5);
+  EXPECT_TRUE(OutcomeToEvent(outcome)->warning);
+  outcome.phase = kPhaseDone;  // waited in vain, however short the deadline
+  outcome.duration = std::chrono::milliseconds(1);
   EXPECT_TRUE(OutcomeToEvent(outcome)->warning);
 }
 

@@ -4,9 +4,8 @@
 
 #include <filesystem>
 #include <fstream>
-#include <sstream>
-
 #include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "unit/topology/fake_api.h"
 
@@ -86,6 +85,10 @@ TEST_F(ReporterTest, ProgressIsPublishedWhenItChanges) {
   outcome_.kind = OutcomeKind::kWaiting;
   outcome_.reason = "PrimaryUnreachable";
   outcome_.phase = kPhaseWaiting;
+  reporter.PublishProgress(outcome_);
+  EXPECT_EQ(api_.patches.size(), 1u);
+  EXPECT_EQ(api_.events.size(), 0u);
+  outcome_.duration = std::chrono::seconds(6);
   reporter.PublishProgress(outcome_);
   reporter.PublishProgress(outcome_);
   EXPECT_EQ(api_.patches.size(), 1u);

@@ -33,17 +33,16 @@ TEST(AuthorityRecordTest, SurvivesTheConfigMap) {
 }
 
 TEST(AuthorityRecordTest, KeysAreTheDocumentedOnes) {
-  EXPECT_EQ(Written(FullRecord()),
-            (Data{{"system-identifier", "7000000000000000001"},
-                  {"epoch", "4"},
-                  {"primary", "x-1"},
-                  {"timeline", "2"},
-                  {"switch-lsn", "0/3000148"},
-                  {"history", "1@0/0,2@0/3000148"},
-                  {"paused", "true"},
-                  {"approval-pod", "x-0"},
-                  {"approval-system-identifier", "7000000000000000001"},
-                  {"approval-history", "1@0/0"}}));
+  EXPECT_EQ(Written(FullRecord()), (Data{{"system-identifier", "7000000000000000001"},
+                                         {"epoch", "4"},
+                                         {"primary", "x-1"},
+                                         {"timeline", "2"},
+                                         {"switch-lsn", "0/3000148"},
+                                         {"history", "1@0/0,2@0/3000148"},
+                                         {"paused", "true"},
+                                         {"approval-pod", "x-0"},
+                                         {"approval-system-identifier", "7000000000000000001"},
+                                         {"approval-history", "1@0/0"}}));
 }
 
 TEST(AuthorityRecordTest, EmptyIsUnclaimed) {
@@ -52,15 +51,13 @@ TEST(AuthorityRecordTest, EmptyIsUnclaimed) {
 }
 
 TEST(AuthorityRecordTest, MalformedIsUnreadableNeverUnclaimed) {
-  for (const Data& data : {Data{{"epoch", "-1"}, {"primary", "x"}},
-                           Data{{"epoch", "1x"}, {"primary", "x"}},
-                           Data{{"epoch", "99999999999999999999999"}, {"primary", "x"}},
-                           Data{{"primary", "x 0"}}, Data{{"primary", std::string(300, 'x')}},
-                           Data{{"primary", "x"}, {"switch-lsn", "0-3"}},
-                           Data{{"primary", "x"}, {"history", "2@0/30"}},
-                           Data{{"primary", "x"}, {"paused", "maybe"}},
-                           Data{{"epoch", "3"}}, Data{{"system-identifier", "7"}},
-                           Data{{"primary", "x"}, {"approval-pod", "x-0"}}}) {
+  for (const Data& data :
+       {Data{{"epoch", "-1"}, {"primary", "x"}}, Data{{"epoch", "1x"}, {"primary", "x"}},
+        Data{{"epoch", "99999999999999999999999"}, {"primary", "x"}}, Data{{"primary", "x 0"}},
+        Data{{"primary", std::string(300, 'x')}}, Data{{"primary", "x"}, {"switch-lsn", "0-3"}},
+        Data{{"primary", "x"}, {"history", "2@0/30"}}, Data{{"primary", "x"}, {"paused", "maybe"}},
+        Data{{"epoch", "3"}}, Data{{"system-identifier", "7"}},
+        Data{{"primary", "x"}, {"approval-pod", "x-0"}}}) {
     EXPECT_THROW(ParseAuthorityRecord(data), Error);
   }
 }

@@ -21,39 +21,43 @@ Lsn At(const std::string& text) { return *Lsn::Parse(text); }
 
 // How the local directory's line of descent relates to the named primary's.
 enum class Relation {
-  kSameBranch,       // equal histories, primary not behind
-  kBeforeFork,       // the primary went its own way after our end
-  kPastFork,         // ... before our end
-  kSibling,          // both were promoted, at different places
-  kSameNumber,       // both are "timeline 2" of different branches
-  kNewer,            // we were promoted and the primary has written nothing since
-  kNewerButParted,   // we were promoted and the primary has written on
-  kPrimaryLostWal,   // same branch, the primary ends before us
+  kSameBranch,      // equal histories, primary not behind
+  kBeforeFork,      // the primary went its own way after our end
+  kPastFork,        // ... before our end
+  kSibling,         // both were promoted, at different places
+  kSameNumber,      // both are "timeline 2" of different branches
+  kNewer,           // we were promoted and the primary has written nothing since
+  kNewerButParted,  // we were promoted and the primary has written on
+  kPrimaryLostWal,  // same branch, the primary ends before us
   kNothingInCommon
 };
 constexpr Relation kRelations[] = {
-    Relation::kSameBranch, Relation::kBeforeFork, Relation::kPastFork,
-    Relation::kSibling,    Relation::kSameNumber, Relation::kNewer,
+    Relation::kSameBranch,     Relation::kBeforeFork,     Relation::kPastFork,
+    Relation::kSibling,        Relation::kSameNumber,     Relation::kNewer,
     Relation::kNewerButParted, Relation::kPrimaryLostWal, Relation::kNothingInCommon};
 
 constexpr DirectoryKind kKinds[] = {
-    DirectoryKind::kEmpty,       DirectoryKind::kHalfMade, DirectoryKind::kFreshClone,
-    DirectoryKind::kPointInTimeRecovery, DirectoryKind::kHalfRewound, DirectoryKind::kStandby,
+    DirectoryKind::kEmpty,       DirectoryKind::kHalfMade,
+    DirectoryKind::kFreshClone,  DirectoryKind::kPointInTimeRecovery,
+    DirectoryKind::kHalfRewound, DirectoryKind::kStandby,
     DirectoryKind::kPrimary};
 
-constexpr AuthorityState kAuthorities[] = {
-    AuthorityState::kNone, AuthorityState::kUnreadable, AuthorityState::kUnclaimed,
-    AuthorityState::kNamesUs, AuthorityState::kNamesOther};
+constexpr AuthorityState kAuthorities[] = {AuthorityState::kNone, AuthorityState::kUnreadable,
+                                           AuthorityState::kUnclaimed, AuthorityState::kNamesUs,
+                                           AuthorityState::kNamesOther};
 
-constexpr PrimaryState kPrimaryStates[] = {
-    PrimaryState::kNobody,      PrimaryState::kAmbiguous,   PrimaryState::kUnreachable,
-    PrimaryState::kInRecovery,  PrimaryState::kOtherSystem, PrimaryState::kOtherBranch,
-    PrimaryState::kConfirmed};
+constexpr PrimaryState kPrimaryStates[] = {PrimaryState::kNobody,      PrimaryState::kAmbiguous,
+                                           PrimaryState::kUnreachable, PrimaryState::kInRecovery,
+                                           PrimaryState::kOtherSystem, PrimaryState::kOtherBranch,
+                                           PrimaryState::kConfirmed};
 
 enum class Peers { kNone, kFollowing, kSilent, kReadWriteOnOurBranch, kReadWriteElsewhere, kAhead };
-constexpr Peers kPeers[] = {Peers::kNone,    Peers::kFollowing,
-                            Peers::kSilent,  Peers::kReadWriteOnOurBranch,
-                            Peers::kReadWriteElsewhere, Peers::kAhead};
+constexpr Peers kPeers[] = {Peers::kNone,
+                            Peers::kFollowing,
+                            Peers::kSilent,
+                            Peers::kReadWriteOnOurBranch,
+                            Peers::kReadWriteElsewhere,
+                            Peers::kAhead};
 
 enum class RecordBranch { kAbsent, kOurs, kNotOurs };
 constexpr RecordBranch kRecordBranches[] = {RecordBranch::kAbsent, RecordBranch::kOurs,
@@ -165,8 +169,7 @@ Evidence MakeEvidence(const Case& c, const DirectoryState& local) {
     evidence.record.primary = c.authority == AuthorityState::kNamesUs ? "x-0" : "x-1";
     evidence.record.epoch = 3;
     if (c.branch == RecordBranch::kOurs) {
-      evidence.record.history =
-          local.history.entries().empty() ? History("1@0/0") : local.history;
+      evidence.record.history = local.history.entries().empty() ? History("1@0/0") : local.history;
     }
     if (c.branch == RecordBranch::kNotOurs) evidence.record.history = History("1@0/0,8@0/2000");
   }
@@ -234,8 +237,8 @@ std::string Describe(const Case& c, const Decision& d) {
          " primary=" + PrimaryStateName(c.primary) +
          " relation=" + std::to_string(static_cast<int>(c.relation)) +
          " peers=" + std::to_string(static_cast<int>(c.peers)) +
-         " branch=" + std::to_string(static_cast<int>(c.branch)) + " approved=" +
-         std::to_string(c.approved) + " -> " + ActionName(d.action) + " " + d.reason;
+         " branch=" + std::to_string(static_cast<int>(c.branch)) +
+         " approved=" + std::to_string(c.approved) + " -> " + ActionName(d.action) + " " + d.reason;
 }
 
 bool StartsReadWrite(const Case& c, const Decision& d) {
@@ -337,13 +340,13 @@ TEST(DecisionInvariant, OnlyEmptyDirectoriesAreClonedAndOnlyHalfRewoundOnesResum
 }
 
 TEST(DecisionInvariant, PausedUndoesNothing) {
-  ForEveryCase([](const Case& c, const DirectoryState&, const Evidence& evidence,
-                  const Decision& d) {
-    if (evidence.record.paused) {
-      ASSERT_NE(d.action, Action::kRewind) << Describe(c, d);
-      ASSERT_NE(d.action, Action::kClone) << Describe(c, d);
-    }
-  });
+  ForEveryCase(
+      [](const Case& c, const DirectoryState&, const Evidence& evidence, const Decision& d) {
+        if (evidence.record.paused) {
+          ASSERT_NE(d.action, Action::kRewind) << Describe(c, d);
+          ASSERT_NE(d.action, Action::kClone) << Describe(c, d);
+        }
+      });
 }
 
 TEST(DecisionInvariant, EveryDecisionSaysWhy) {
@@ -392,142 +395,244 @@ using P = PrimaryState;
 using R = Relation;
 
 const Row kRows[] = {
-    {"empty, unclaimed", {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody},
-     Action::kClaim, "FirstInstall"},
+    {"empty, unclaimed",
+     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody},
+     Action::kClaim,
+     "FirstInstall"},
     {"empty, unclaimed, a peer has data",
-     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
+     {.kind = K::kEmpty,
+      .authority = A::kUnclaimed,
+      .primary = P::kNobody,
       .peers = Peers::kFollowing},
-     Action::kWait, "PeerHasData"},
+     Action::kWait,
+     "PeerHasData"},
     {"empty, unclaimed, a peer is silent",
-     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
-      .peers = Peers::kSilent, .patience_over = false},
-     Action::kWait, "PeersSilent"},
+     {.kind = K::kEmpty,
+      .authority = A::kUnclaimed,
+      .primary = P::kNobody,
+      .peers = Peers::kSilent,
+      .patience_over = false},
+     Action::kWait,
+     "PeersSilent"},
     {"empty, unclaimed, a peer stays silent",
-     {.kind = K::kEmpty, .authority = A::kUnclaimed, .primary = P::kNobody,
+     {.kind = K::kEmpty,
+      .authority = A::kUnclaimed,
+      .primary = P::kNobody,
       .peers = Peers::kSilent},
-     Action::kClaim, "FirstInstall"},
+     Action::kClaim,
+     "FirstInstall"},
     {"empty, claimed by us, never initialised",
      {.kind = K::kEmpty, .authority = A::kNamesUs, .primary = P::kNobody},
-     Action::kStart, "Claimed"},
+     Action::kStart,
+     "Claimed"},
     {"empty, but the record knows our system: the volume is gone",
-     {.kind = K::kEmpty, .authority = A::kNamesUs, .primary = P::kNobody,
+     {.kind = K::kEmpty,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
       .branch = RecordBranch::kOurs},
-     Action::kWait, "DataLost"},
+     Action::kWait,
+     "DataLost"},
     {"empty, primary confirmed", {.kind = K::kEmpty}, Action::kClone, "EmptyDirectory"},
     {"empty, no authority, primary confirmed by SQL",
-     {.kind = K::kEmpty, .authority = A::kNone}, Action::kClone, "EmptyDirectory"},
-    {"empty, primary in recovery", {.kind = K::kEmpty, .primary = P::kInRecovery},
-     Action::kWait, "PrimaryInRecovery"},
-    {"empty, API down", {.kind = K::kEmpty, .authority = A::kUnreadable, .primary = P::kNobody},
-     Action::kWait, "AuthorityUnreadable"},
-    {"empty, nothing known", {.kind = K::kEmpty, .authority = A::kNone, .primary = P::kNobody},
-     Action::kWait, "NoPrimary"},
+     {.kind = K::kEmpty, .authority = A::kNone},
+     Action::kClone,
+     "EmptyDirectory"},
+    {"empty, primary in recovery",
+     {.kind = K::kEmpty, .primary = P::kInRecovery},
+     Action::kWait,
+     "PrimaryInRecovery"},
+    {"empty, API down",
+     {.kind = K::kEmpty, .authority = A::kUnreadable, .primary = P::kNobody},
+     Action::kWait,
+     "AuthorityUnreadable"},
+    {"empty, nothing known",
+     {.kind = K::kEmpty, .authority = A::kNone, .primary = P::kNobody},
+     Action::kWait,
+     "NoPrimary"},
     {"half made", {.kind = K::kHalfMade}, Action::kRefuse, "HalfMade"},
-    {"fresh clone", {.kind = K::kFreshClone, .primary = P::kUnreachable}, Action::kStart,
+    {"fresh clone",
+     {.kind = K::kFreshClone, .primary = P::kUnreachable},
+     Action::kStart,
      "FreshClone"},
-    {"point-in-time recovery", {.kind = K::kPointInTimeRecovery}, Action::kStart,
+    {"point-in-time recovery",
+     {.kind = K::kPointInTimeRecovery},
+     Action::kStart,
      "PointInTimeRecovery"},
-    {"journal, primary confirmed", {.kind = K::kHalfRewound}, Action::kResume,
-     "InterruptedRewind"},
-    {"journal, primary unreachable", {.kind = K::kHalfRewound, .primary = P::kUnreachable},
-     Action::kWait, "PrimaryUnreachable"},
+    {"journal, primary confirmed", {.kind = K::kHalfRewound}, Action::kResume, "InterruptedRewind"},
+    {"journal, primary unreachable",
+     {.kind = K::kHalfRewound, .primary = P::kUnreachable},
+     Action::kWait,
+     "PrimaryUnreachable"},
     {"journal, named ourselves",
      {.kind = K::kHalfRewound, .authority = A::kNamesUs, .primary = P::kNobody},
-     Action::kRefuse, "HalfRewoundLeader"},
-    {"standby on the primary's branch", {.kind = K::kStandby, .relation = R::kSameBranch},
-     Action::kFollow, "OnPrimaryBranch"},
-    {"standby behind the fork", {.kind = K::kStandby, .relation = R::kBeforeFork},
-     Action::kFollow, "OnPrimaryBranch"},
-    {"standby past the fork", {.kind = K::kStandby, .relation = R::kPastFork}, Action::kRewind,
+     Action::kRefuse,
+     "HalfRewoundLeader"},
+    {"standby on the primary's branch",
+     {.kind = K::kStandby, .relation = R::kSameBranch},
+     Action::kFollow,
+     "OnPrimaryBranch"},
+    {"standby behind the fork",
+     {.kind = K::kStandby, .relation = R::kBeforeFork},
+     Action::kFollow,
+     "OnPrimaryBranch"},
+    {"standby past the fork",
+     {.kind = K::kStandby, .relation = R::kPastFork},
+     Action::kRewind,
      "Diverged"},
     {"standby past the fork, paused: it still serves reads",
-     {.kind = K::kStandby, .relation = R::kPastFork, .paused = true}, Action::kStart, "Paused"},
-    {"standby, primary unreachable", {.kind = K::kStandby, .primary = P::kUnreachable},
-     Action::kStart, "StandbyWithoutPrimary"},
-    {"standby, named ourselves: promote was cut short",
-     {.kind = K::kStandby, .authority = A::kNamesUs, .primary = P::kNobody}, Action::kStart,
+     {.kind = K::kStandby, .relation = R::kPastFork, .paused = true},
+     Action::kStart,
+     "Paused"},
+    {"standby, primary unreachable",
+     {.kind = K::kStandby, .primary = P::kUnreachable},
+     Action::kStart,
      "StandbyWithoutPrimary"},
-    {"standby ahead of its primary", {.kind = K::kStandby, .relation = R::kPrimaryLostWal},
-     Action::kRefuse, "Conflict"},
+    {"standby, named ourselves: promote was cut short",
+     {.kind = K::kStandby, .authority = A::kNamesUs, .primary = P::kNobody},
+     Action::kStart,
+     "StandbyWithoutPrimary"},
+    {"standby ahead of its primary",
+     {.kind = K::kStandby, .relation = R::kPrimaryLostWal},
+     Action::kRefuse,
+     "Conflict"},
     {"ordinary restart of a healthy primary",
-     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
       .branch = RecordBranch::kOurs},
-     Action::kStart, "Leader"},
+     Action::kStart,
+     "Leader"},
     {"... beside its standbys",
-     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
-      .peers = Peers::kFollowing, .branch = RecordBranch::kOurs},
-     Action::kStart, "Leader"},
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kFollowing,
+      .branch = RecordBranch::kOurs},
+     Action::kStart,
+     "Leader"},
     {"... while the primary of before still runs",
-     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
-      .peers = Peers::kReadWriteOnOurBranch, .branch = RecordBranch::kOurs},
-     Action::kStart, "Leader"},
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kReadWriteOnOurBranch,
+      .branch = RecordBranch::kOurs},
+     Action::kStart,
+     "Leader"},
     {"... but another one runs on a branch of its own",
-     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
-      .peers = Peers::kReadWriteElsewhere, .branch = RecordBranch::kOurs},
-     Action::kWait, "Contradicted"},
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kReadWriteElsewhere,
+      .branch = RecordBranch::kOurs},
+     Action::kWait,
+     "Contradicted"},
     {"named, but the volume is older than the record",
-     {.kind = K::kPrimary, .authority = A::kNamesUs, .primary = P::kNobody,
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
       .branch = RecordBranch::kNotOurs},
-     Action::kRefuse, "StaleLeader"},
-    {"former primary that ends before the fork", {.relation = R::kBeforeFork}, Action::kFollow,
+     Action::kRefuse,
+     "StaleLeader"},
+    {"former primary that ends before the fork",
+     {.relation = R::kBeforeFork},
+     Action::kFollow,
      "OnPrimaryBranch"},
     {"former primary past the fork", {.relation = R::kPastFork}, Action::kRewind, "Diverged"},
-    {"former primary past the fork, paused", {.relation = R::kPastFork, .paused = true},
-     Action::kWait, "Paused"},
-    {"promoted by hand, the record decides", {.relation = R::kNewerButParted}, Action::kRewind,
+    {"former primary past the fork, paused",
+     {.relation = R::kPastFork, .paused = true},
+     Action::kWait,
+     "Paused"},
+    {"promoted by hand, the record decides",
+     {.relation = R::kNewerButParted},
+     Action::kRewind,
      "Diverged"},
     {"two promotions, the record decides", {.relation = R::kSibling}, Action::kRewind, "Diverged"},
-    {"two timelines 2, the record decides", {.relation = R::kSameNumber}, Action::kRewind,
+    {"two timelines 2, the record decides",
+     {.relation = R::kSameNumber},
+     Action::kRewind,
      "Diverged"},
     {"two promotions and nobody to decide",
-     {.authority = A::kNone, .relation = R::kSibling}, Action::kRefuse, "Conflict"},
+     {.authority = A::kNone, .relation = R::kSibling},
+     Action::kRefuse,
+     "Conflict"},
     {"two timelines 2 and nobody to decide",
-     {.authority = A::kNone, .relation = R::kSameNumber}, Action::kRefuse, "Conflict"},
+     {.authority = A::kNone, .relation = R::kSameNumber},
+     Action::kRefuse,
+     "Conflict"},
     {"failover without an authority: the Service and SQL contradict us",
-     {.authority = A::kNone, .relation = R::kPastFork}, Action::kRewind, "Diverged"},
+     {.authority = A::kNone, .relation = R::kPastFork},
+     Action::kRewind,
+     "Diverged"},
     {"newer than the confirmed primary", {.relation = R::kNewer}, Action::kRefuse, "Conflict"},
     {"both primary on one branch", {.relation = R::kSameBranch}, Action::kRefuse, "SameBranch"},
-    {"no common ancestor", {.relation = R::kNothingInCommon}, Action::kRefuse,
-     "NoCommonAncestor"},
+    {"no common ancestor", {.relation = R::kNothingInCommon}, Action::kRefuse, "NoCommonAncestor"},
     {"primary unreachable", {.primary = P::kUnreachable}, Action::kWait, "PrimaryUnreachable"},
     {"primary in recovery", {.primary = P::kInRecovery}, Action::kWait, "PrimaryInRecovery"},
-    {"primary lacks the record's branch", {.primary = P::kOtherBranch}, Action::kWait,
+    {"primary lacks the record's branch",
+     {.primary = P::kOtherBranch},
+     Action::kWait,
      "PrimaryOnOtherBranch"},
-    {"several are named", {.authority = A::kNone, .primary = P::kAmbiguous}, Action::kWait,
+    {"several are named",
+     {.authority = A::kNone, .primary = P::kAmbiguous},
+     Action::kWait,
      "PrimaryAmbiguous"},
     {"primary of another system", {.primary = P::kOtherSystem}, Action::kRefuse, "OtherSystem"},
-    {"record of another system", {.recorded_system_is_other = true}, Action::kRefuse,
+    {"record of another system",
+     {.recorded_system_is_other = true},
+     Action::kRefuse,
      "OtherSystem"},
     {"API down, all members follow us",
-     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kFollowing,
+     {.authority = A::kUnreadable,
+      .primary = P::kNobody,
+      .peers = Peers::kFollowing,
       .peers_complete = true},
-     Action::kStart, "EveryPeerFollows"},
+     Action::kStart,
+     "EveryPeerFollows"},
     {"API down, a member is silent",
-     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kSilent,
+     {.authority = A::kUnreadable,
+      .primary = P::kNobody,
+      .peers = Peers::kSilent,
       .peers_complete = true},
-     Action::kWait, "AuthorityUnreadable"},
+     Action::kWait,
+     "AuthorityUnreadable"},
     {"API down, a member has WAL that we lack",
-     {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kAhead,
+     {.authority = A::kUnreadable,
+      .primary = P::kNobody,
+      .peers = Peers::kAhead,
       .peers_complete = true},
-     Action::kWait, "AuthorityUnreadable"},
+     Action::kWait,
+     "AuthorityUnreadable"},
     {"API down, members not known",
      {.authority = A::kUnreadable, .primary = P::kNobody, .peers = Peers::kFollowing},
-     Action::kWait, "AuthorityUnreadable"},
-    {"no authority, nobody else", {.authority = A::kNone, .primary = P::kNobody}, Action::kWait,
+     Action::kWait,
+     "AuthorityUnreadable"},
+    {"no authority, nobody else",
+     {.authority = A::kNone, .primary = P::kNobody},
+     Action::kWait,
      "NoAuthority"},
-    {"the record was lost", {.authority = A::kUnclaimed, .primary = P::kNobody}, Action::kWait,
+    {"the record was lost",
+     {.authority = A::kUnclaimed, .primary = P::kNobody},
+     Action::kWait,
      "NoAuthority"},
     {"the record was lost, a person approves",
-     {.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true}, Action::kClaim,
+     {.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true},
+     Action::kClaim,
      "Approved"},
     {"approved, but another one runs read-write",
-     {.authority = A::kUnclaimed, .primary = P::kNobody, .peers = Peers::kReadWriteOnOurBranch,
+     {.authority = A::kUnclaimed,
+      .primary = P::kNobody,
+      .peers = Peers::kReadWriteOnOurBranch,
       .approved = true},
-     Action::kWait, "NoAuthority"},
+     Action::kWait,
+     "NoAuthority"},
     {"the named primary is gone for good, a person approves",
-     {.primary = P::kUnreachable, .approved = true}, Action::kClaim, "Approved"},
+     {.primary = P::kUnreachable, .approved = true},
+     Action::kClaim,
+     "Approved"},
     {"an approval is not stronger than a confirmed primary",
-     {.relation = R::kPastFork, .approved = true}, Action::kRewind, "Diverged"},
+     {.relation = R::kPastFork, .approved = true},
+     Action::kRewind,
+     "Diverged"},
 };
 
 INSTANTIATE_TEST_SUITE_P(Architecture, DecisionTable, testing::ValuesIn(kRows));

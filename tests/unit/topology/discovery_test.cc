@@ -124,7 +124,8 @@ TEST_F(DiscoveryTest, StandbyAsksOnlyThePrimary) {
 TEST_F(DiscoveryTest, ServiceNamesItsReadyEndpoint) {
   options_.kind = DiscoveryKind::kService;
   options_.record.clear();
-  api_.endpoints = {{"10.0.0.5", "x-1", true}, {"fd00::5", "x-1", true}, {"10.0.0.6", "x-2", false}};
+  api_.endpoints = {
+      {"10.0.0.5", "x-1", true}, {"fd00::5", "x-1", true}, {"10.0.0.6", "x-2", false}};
   AddServer("10.0.0.5", false);
   const Evidence evidence = Make().Gather(local_);
   EXPECT_EQ(evidence.authority, AuthorityState::kNone);

@@ -15,9 +15,9 @@ namespace pgrejoin {
 
 class FakeApi : public KubernetesApi {
  public:
-  bool down = false;               // every call throws
-  bool patches_denied = false;     // 403 on pods and events
-  int lost_answers = 0;            // this many updates are carried out, but look like a conflict
+  bool down = false;            // every call throws
+  bool patches_denied = false;  // 403 on pods and events
+  int lost_answers = 0;         // this many updates are carried out, but look like a conflict
   std::map<std::string, Pod> pods;
   std::map<std::string, ConfigMap> config_maps;
   std::vector<ServiceEndpoint> endpoints;
