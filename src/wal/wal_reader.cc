@@ -175,8 +175,8 @@ std::variant<const WalRecord*, EndOfWal> WalReader::Next() {
       const Assembly assembly = AssembleRecord(start, total_bytes, &next);
       if (assembly == Assembly::kBroken) return End(page_problem_, total_bytes);
       if (assembly == Assembly::kOverwritten) {
+        // What follows links to the last whole record, not to the lost one.
         start = next;
-        last_record_ = {};
         continue;
       }
       bytes = assembled_;
