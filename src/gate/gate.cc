@@ -81,8 +81,14 @@ Arguments Parse(int argc, char** argv) {
   return arguments;
 }
 
-// The descriptor stays open over exec: no O_CLOEXEC.
-int OpenLock(const char* pgdata) {
+// The descriptors stay open over exec: no O_CLOEXEC.
+struct Locks {
+  int file = -1;
+  int directory = -1;
+};
+
+// The same rule as in target/directory_lock.cc: both must meet at one lock.
+Locks OpenLocks(const char* pgdata) {
   char path[kPathMax];
   size_t length = strlen(pgdata);
   while (length > 1 && pgdata[length - 1] == '/') --length;
@@ -90,17 +96,16 @@ int OpenLock(const char* pgdata) {
   if (written < 0 || static_cast<size_t>(written) >= sizeof(path)) {
     FailUsage("path too long: ", pgdata);
   }
-  int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
-  // The same rule as in target/directory_lock.cc: both must meet at one lock.
-  if (fd < 0 && (errno == EACCES || errno == EROFS || errno == EPERM)) {
-    fd = open(pgdata, O_RDONLY | O_DIRECTORY);
-  }
-  if (fd < 0) {
+  Locks locks;
+  locks.file = open(path, O_RDWR | O_CREAT | O_NOFOLLOW, 0660);
+  if (locks.file < 0) locks.file = open(path, O_RDONLY | O_NOFOLLOW);
+  locks.directory = open(pgdata, O_RDONLY | O_DIRECTORY);
+  if (locks.file < 0 && locks.directory < 0) {
     dprintf(STDERR_FILENO, "pg-rejoin-gate: error: could not open \"%s\" nor \"%s\": %s\n", path,
             pgdata, strerror(errno));
     _exit(kStatusTargetFailed);
   }
-  return fd;
+  return locks;
 }
 
 void TakeLock(int fd, const Arguments& arguments) {
@@ -131,7 +136,9 @@ int main(int argc, char** argv) {
   sigaction(SIGINT, &end_at_once, nullptr);
 
   const Arguments arguments = Parse(argc, argv);
-  TakeLock(OpenLock(arguments.pgdata), arguments);
+  const Locks locks = OpenLocks(arguments.pgdata);
+  if (locks.file >= 0) TakeLock(locks.file, arguments);
+  if (locks.directory >= 0) TakeLock(locks.directory, arguments);
   // exec puts the handlers back to their defaults.
   execvp(arguments.command[0], arguments.command);
   const int status = errno == ENOENT ? kStatusNotFound : kStatusNotExecutable;

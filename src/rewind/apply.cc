@@ -56,11 +56,13 @@ void RewindRun::Prepare() {
   input.created_on_source = ScanWal(identity_.flush_lsn).created;
   plan_ = MakePlan(input);
   CheckSpace();
+  CheckMayChange();
   KillPoint("planned");
 }
 
 Lsn RewindRun::Carry() {
   target_.ReplaceFile(kControlFilePath, facts_.target_control.Fenced().raw());
+  NoteFenced(target_);
   KillPoint("fenced");
   ApplyFiles();
   KillPoint("copied");
@@ -108,6 +110,19 @@ void RewindRun::CheckSpace() const {
               "Enlarge the volume or remove what is not the database's.");
 }
 
+// What would fail behind the fence is found out before it.
+void RewindRun::CheckMayChange() const {
+  for (const PlanEntry& entry : plan_.entries) {
+    const bool changed = entry.action == FileAction::kCopyWhole ||
+                         entry.action == FileAction::kCopyBlocks ||
+                         entry.action == FileAction::kRemove;
+    if (!changed || ClassifyPath(entry.path) == FileClass::kForeign) continue;
+    if (entry.on_target && entry.type != FileType::kSymlink) target_.CheckMayChange(entry.path);
+  }
+  target_.CheckMayChange(kControlFilePath);
+  PreviewRecoveryConf(target_, options_.primary_conninfo);
+}
+
 void RewindRun::ApplyFiles() {
   progress_.Phase("copying");
   progress_.Expect(plan_.bytes_to_copy);
@@ -124,7 +139,7 @@ void RewindRun::ApplyFiles() {
   }
   const CopyShortfall shortfall = copier.Finish();
   for (const PlanEntry& entry : plan_.entries) {
-    if (entry.action == FileAction::kRemove) target_.Remove(entry.path, entry.type);
+    if (entry.action == FileAction::kRemove) RemoveEntry(entry);
   }
   ApplyShortfall(shortfall);
   GrowRelations();
@@ -174,6 +189,16 @@ void RewindRun::CopyBlocks(const PlanEntry& entry, Copier* copier) {
       offset += length;
       left -= length;
     }
+  }
+}
+
+// What is not PostgreSQL's may be anything, a mount point or somebody else's file: no reason to fail.
+void RewindRun::RemoveEntry(const PlanEntry& entry) {
+  try {
+    target_.Remove(entry.path, entry.type);
+  } catch (const Error& error) {
+    if (ClassifyPath(entry.path) != FileClass::kForeign) throw;
+    LogWarning("{}", error.message());
   }
 }
 

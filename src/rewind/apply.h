@@ -36,9 +36,11 @@ class RewindRun {
   void StageWal(Lsn flush);
   SourceScan ScanWal(Lsn flush);
   void CheckSpace() const;
+  void CheckMayChange() const;
   void ApplyFiles();
   void CopyWhole(const PlanEntry& entry, Copier* copier);
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
+  void RemoveEntry(const PlanEntry& entry);
   void GrowRelations();
   void ApplyShortfall(const CopyShortfall& shortfall);
   SourceIdentity IdentifyAgain();

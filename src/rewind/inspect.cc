@@ -19,18 +19,16 @@ bool HoldsNothing(const std::string& pgdata) {
     throw SystemError(ErrorKind::kTargetFailed, "could not stat data directory \"" + pgdata + "\"");
   }
   bool empty = true;
-  TargetDirectory::OpenForReading(pgdata).ListFiles([&](const TargetFile& file) {
-    empty = empty && file.path.starts_with("lost+found");
-  });
+  TargetDirectory::OpenForReading(pgdata).ListFiles([&](const TargetFile&) { empty = false; });
   return empty;
 }
 
 DirectoryKind KindOf(const TargetDirectory& target, const ControlFile& control) {
   if (JournalExists(target)) return DirectoryKind::kHalfRewound;
+  if (control.fenced()) return DirectoryKind::kHalfMade;
   if (target.Exists("recovery.signal")) return DirectoryKind::kPointInTimeRecovery;
   const bool standby_signal = target.Exists("standby.signal");
   if (standby_signal && target.Exists(kBackupLabelPath)) return DirectoryKind::kFreshClone;
-  if (control.fenced()) return DirectoryKind::kHalfMade;
   return standby_signal ? DirectoryKind::kStandby : DirectoryKind::kPrimary;
 }
 

@@ -17,6 +17,7 @@ constexpr size_t kJournalBytesMax = size_t{4} << 30;
 const std::string kDirectory(kOwnDirectory);
 const std::string kJournalPath = kDirectory + "/journal";
 const std::string kJournalTemporary = kDirectory + "/journal.tmp";
+const std::string kFencedPath = kDirectory + "/fenced";
 const std::string kPublishedPath = kDirectory + "/published";
 
 [[noreturn]] void Damaged(const std::string& what) {
@@ -289,6 +290,9 @@ RewindFacts ReadJournal(const TargetDirectory& target) {
     Damaged(error.what());
   }
 }
+
+void NoteFenced(TargetDirectory& target) { target.ReplaceFile(kFencedPath, {}); }
+bool WasFenced(const TargetDirectory& target) { return target.Exists(kFencedPath); }
 
 void WritePublished(TargetDirectory& target, const ControlFile& control) {
   target.ReplaceFile(kPublishedPath, control.raw());

@@ -2,9 +2,9 @@
 // one JSON object a line, the last line holding the number of lines and their CRC-32C. Written to a
 // temporary name and renamed, so there is a whole journal or none. Format: docs/explanation/formats.md.
 //
-// The control file tells what a journal means: fenced, or the very bytes the journal keeps, is a
-// rewind to finish; the bytes to be published is one that is finished; anything else means that a
-// server ran.
+// The control file tells what a journal means: fenced, or put back to the very bytes the journal
+// keeps, is a rewind to finish; the bytes to be published, or what a server made of them, is one that
+// is finished; anything else means that a server ran on a half-done directory.
 #pragma once
 
 #include <optional>
@@ -22,6 +22,11 @@ void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const Rewin
 bool JournalExists(const TargetDirectory& target);
 // Throws Error(kTargetFailed) for a journal that is damaged or of an unknown format.
 RewindFacts ReadJournal(const TargetDirectory& target);
+
+// That the fence was put up, durable before the first change behind it. A journal without it belongs
+// to a directory that is as it was.
+void NoteFenced(TargetDirectory& target);
+bool WasFenced(const TargetDirectory& target);
 
 // The control file that is about to be published, durable before it is.
 void WritePublished(TargetDirectory& target, const ControlFile& control);

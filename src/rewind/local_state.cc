@@ -32,6 +32,11 @@ std::optional<BackupLabel> ReadOwnLabel(const TargetDirectory& target) {
 
 LocalState ReadLocalState(const TargetDirectory& target) {
   LocalState local{ReadTargetControl(target), {}, ReadOwnLabel(target), {}};
+  if (local.control.fenced()) {
+    throw Error(ErrorKind::kTargetFailed,
+                "the directory is half rewound and the journal of the rewind is gone",
+                "Clone the target anew.");
+  }
   const std::string version = fmt::format("{}\n", local.control.version().major);
   if (const auto text = target.ReadFile("PG_VERSION", 64); text != version) {
     throw Error(ErrorKind::kTargetFailed,

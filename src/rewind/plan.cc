@@ -200,12 +200,21 @@ class Planner {
           {static_cast<BlockNumber>(tail), static_cast<BlockNumber>(source_blocks - tail)});
     }
     const uint64_t now = state.current != nullptr ? state.current->size : 0;
-    if (entry.runs.empty() && now == state.source->size) {
+    const bool changed = !entry.runs.empty() || now != state.source->size;
+    if (changed && segment.segment == 0 && source_blocks > 0) AddFirstBlock(&entry.runs);
+    if (!changed) {
       entry.action = FileAction::kKeep;
       entry.reason = "no block of it changed";
     }
     for (const BlockRun& run : entry.runs) entry.bytes_to_copy += run.count * kBlockBytes;
     Push(std::move(entry));
+  }
+
+  // The metapage of an SP-GiST index remembers pages with free space and is written without WAL
+  // (SpGistUpdateMetaPage): the target's may name pages that only its other life had.
+  static void AddFirstBlock(std::vector<BlockRun>* runs) {
+    if (!runs->empty() && runs->front().first == 0) return;
+    runs->insert(runs->begin(), BlockRun{0, 1});
   }
 
   // After a truncation the target may have extended again without WAL.
@@ -245,6 +254,7 @@ class Planner {
     if (action == FileAction::kRemove) entry.type = state.current->type;
     entry.source_size = state.source != nullptr ? state.source->size : 0;
     entry.target_size = state.current != nullptr ? state.current->size : 0;
+    entry.on_target = state.current != nullptr;
     return entry;
   }
 

@@ -36,6 +36,7 @@ struct PlanEntry {
   uint64_t source_size = 0;
   uint64_t target_size = 0;
   uint64_t bytes_to_copy = 0;
+  bool on_target = false;  // there is something under this name now
   std::vector<BlockRun> runs;  // kCopyBlocks: within the segment file, ascending, disjoint
 };
 

@@ -2,6 +2,8 @@
 
 #include <cctype>
 
+#include "base/error.h"
+
 namespace pgrejoin {
 namespace {
 
@@ -50,6 +52,15 @@ std::string WithPrimaryConninfo(std::string_view content, const std::string& pri
   }
   if (!written) result += wanted;
   return result;
+}
+
+void PreviewRecoveryConf(const TargetDirectory& target, const std::string& primary_conninfo) {
+  if (primary_conninfo.empty()) return;
+  try {
+    target.ReadFile(kAutoConf, kAutoConfBytesMax);
+  } catch (const Error& error) {
+    throw Error(ErrorKind::kNotRewindable, error.message(), error.hint());
+  }
 }
 
 void WriteRecoveryConf(TargetDirectory& target, const std::string& primary_conninfo,

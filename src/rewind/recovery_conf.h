@@ -12,6 +12,9 @@ namespace pgrejoin {
 // would stop the standby. An equal setting leaves the text as it is.
 std::string WithPrimaryConninfo(std::string_view content, const std::string& primary_conninfo);
 
+// Throws Error(kNotRewindable) where WriteRecoveryConf() would fail.
+void PreviewRecoveryConf(const TargetDirectory& target, const std::string& primary_conninfo);
+
 // Changes only what differs. Durable when it returns.
 void WriteRecoveryConf(TargetDirectory& target, const std::string& primary_conninfo,
                        bool create_standby_signal);

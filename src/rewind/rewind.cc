@@ -29,24 +29,27 @@ void Describe(const RewindFacts& facts, RewindResult* result) {
 }
 
 // What the control file of a directory with a journal says about the journal.
-enum class JournalMeaning { kResume, kFinished, kServerRan };
+enum class JournalMeaning { kResume, kFinished, kNothingDone, kServerRan };
+
+// Whether now is what a server made of the control file that a rewind published.
+bool DescendsFrom(const ControlFile& now, const ControlFile& published) {
+  return now.system_identifier() == published.system_identifier() &&
+         now.timeline() >= published.timeline() &&
+         (now.min_recovery_point() >= published.min_recovery_point() ||
+          now.checkpoint_lsn() >= published.min_recovery_point());
+}
 
 JournalMeaning MeaningOf(const TargetDirectory& target, const RewindFacts& facts) {
   const ControlFile now = ReadTargetControl(target);
   const auto same = [&](const ControlFile& other) {
     return std::ranges::equal(now.raw(), other.raw());
   };
-  // The original bytes: killed before the fence, or someone took the fence away.
-  if (same(facts.target_control.Fenced()) || same(facts.target_control)) {
-    return JournalMeaning::kResume;
-  }
+  if (same(facts.target_control.Fenced())) return JournalMeaning::kResume;
+  if (!WasFenced(target)) return JournalMeaning::kNothingDone;
+  // Someone took the fence away and put the original back.
+  if (same(facts.target_control)) return JournalMeaning::kResume;
   const auto published = ReadPublished(target);
-  if (published && now.system_identifier() == published->system_identifier() &&
-      now.timeline() >= published->timeline() &&
-      (same(*published) || now.min_recovery_point() >= published->min_recovery_point() ||
-       now.state() == DatabaseState::kInProduction)) {
-    return JournalMeaning::kFinished;
-  }
+  if (published && DescendsFrom(now, *published)) return JournalMeaning::kFinished;
   return JournalMeaning::kServerRan;
 }
 
@@ -140,8 +143,8 @@ class Rewinder {
   }
 
   void Carry(const RewindFacts& facts, const SourceIdentity& identity) {
-    // Left by a run that was killed before its journal: nothing depends on it.
-    target_.RemoveTree(std::string(kOwnWalDirectory));
+    // Left by a run that was killed before its journal, or after it was removed.
+    RemoveJournal(target_);
     RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/false);
     try {
       run.Prepare();
@@ -168,10 +171,11 @@ class Rewinder {
                     "a server has run on this directory although its rewind was not finished",
                     "Clone the target anew.");
       case JournalMeaning::kFinished:
-        LogInfo("an earlier run had finished the rewind; removing its journal");
-        if (!options_.dry_run) RemoveJournal(target_);
-        result_.source_timeline = ReadTargetControl(target_).timeline();
-        return;
+        LogInfo("an earlier run had finished its rewind; removing its journal");
+        return StartWithoutJournal(RewindOutcome::kResumed);
+      case JournalMeaning::kNothingDone:
+        LogInfo("an earlier run had changed nothing; removing its journal");
+        return StartWithoutJournal(RewindOutcome::kNothingToDo);
       case JournalMeaning::kResume:
         break;
     }
@@ -188,6 +192,13 @@ class Rewinder {
     } catch (const Error& error) {
       RethrowAsIncomplete(error);
     }
+  }
+
+  // The directory may have lived on since: what has to be done is decided from the beginning.
+  void StartWithoutJournal(RewindOutcome if_nothing_to_do) {
+    if (!options_.dry_run) RemoveJournal(target_);
+    Start();
+    if (result_.outcome == RewindOutcome::kNothingToDo) result_.outcome = if_nothing_to_do;
   }
 
   void CheckSameLine(const RewindFacts& facts, const SourceIdentity& identity) {

@@ -62,7 +62,12 @@ void SourceWal::StagePrefix() {
   const uint64_t segment = SegmentOf(fork_.lsn);
   const std::string staged = StagedPath(SourceName(segment));
   LocalWalFiles own(
-      [this](const std::string& name) { return target_.OpenFile("pg_wal/" + name); },
+      [this](const std::string& name) {
+        UniqueFd fd = target_.OpenFile("pg_wal/" + name);
+        // An interrupted run may have begun to set segments aside.
+        if (!fd.valid()) fd = target_.OpenFile(kAsideDirectory + "/" + name);
+        return fd;
+      },
       facts_.target_history, segment_size_);
   TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
   std::vector<std::byte> buffer(kCopyBytes);
@@ -130,6 +135,7 @@ bool SourceWal::KeepsTargetFile(const std::string& name) const {
 void SourceWal::SetDivergedAside() {
   if (target_.Exists(kAsideDone)) return;
   target_.CreateDirectory(kAsideDirectory);
+  target_.CreateDirectory("pg_wal/archive_status");
   std::vector<std::string> names;
   std::set<std::string> statuses;
   target_.ListFiles([&](TargetFile file) {
@@ -149,7 +155,10 @@ void SourceWal::SetDivergedAside() {
         return e.tli <= fork_.tli && name == TimelineHistoryFileName(e.tli);
       });
     }
-    if (keep) continue;
+    if (keep) {
+      MarkArchived(name, statuses);
+      continue;
+    }
     target_.Rename("pg_wal/" + name, kAsideDirectory + "/" + name);
     for (const char* status : {"ready", "done"}) {
       if (statuses.contains(fmt::format("{}.{}", name, status))) {
@@ -168,6 +177,16 @@ void SourceWal::SetDivergedAside() {
   KillPoint("diverged-wal-aside");
 }
 
+// Without a status file a promoted server archives the segment, maybe for the second time. One that
+// is still to be archived stays so: the target's copy may be the only one.
+void SourceWal::MarkArchived(const std::string& name, const std::set<std::string>& statuses) {
+  if (!WalSegmentName::Parse(name) || statuses.contains(name + ".ready") ||
+      statuses.contains(name + ".done")) {
+    return;
+  }
+  target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/false);
+}
+
 void SourceWal::ZeroAfterFork(const std::string& name) {
   const std::string path = "pg_wal/" + name;
   if (!target_.Exists(path)) return;
@@ -176,9 +195,8 @@ void SourceWal::ZeroAfterFork(const std::string& name) {
   writer.SetLength(segment_size_);
   writer.Sync();
   // Never archived in this state: the whole segment is the new timeline's matter.
-  if (target_.Exists(StatusPath(name, "ready"))) {
-    target_.Rename(StatusPath(name, "ready"), StatusPath(name, "done"));
-  }
+  target_.Remove(StatusPath(name, "ready"), FileType::kRegular);
+  target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/false);
 }
 
 void SourceWal::FetchHistories() {
@@ -194,7 +212,6 @@ void SourceWal::FetchHistories() {
 
 void SourceWal::Install(Lsn end) {
   FetchHistories();
-  target_.CreateDirectory("pg_wal/archive_status");
   for (uint64_t segment = SegmentOf(fork_.lsn); segment * segment_size_ < end.value; ++segment) {
     const std::string name = SourceName(segment);
     if (!target_.Exists(StagedPath(name))) continue;  // moved by an interrupted run

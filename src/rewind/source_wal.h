@@ -45,6 +45,7 @@ class SourceWal {
   LocalWalFiles OpenStaged() const;
   void StagePrefix();
   bool KeepsTargetFile(const std::string& name) const;
+  void MarkArchived(const std::string& name, const std::set<std::string>& statuses);
   void ZeroAfterFork(const std::string& name);
   void FetchHistories();
 

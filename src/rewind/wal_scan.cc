@@ -23,8 +23,9 @@ void CheckNothingHidden(const WalRecord& record, const RecordEffect& effect,
                         const RewindFacts& facts) {
   if (const auto* change = std::get_if<ParameterChangeEffect>(&effect)) {
     if (change->wal_level < kWalLevelReplica) Hidden(record, "wal_level was set to minimal");
-    if (!change->wal_log_hints && facts.target_control.data_checksum_version() == 0) {
-      Hidden(record, "wal_log_hints was switched off");
+    // The record tells what wal_log_hints is from here on, and none what it was before.
+    if (facts.target_control.data_checksum_version() == 0) {
+      Hidden(record, "there are no data checksums and wal_log_hints may have been changed");
     }
   } else if (const auto* fpw = std::get_if<FullPageWritesEffect>(&effect); fpw && !fpw->on) {
     Hidden(record, "full_page_writes was switched off");

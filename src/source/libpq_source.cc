@@ -255,9 +255,9 @@ class LibpqReader : public SourceReader {
     std::string lengths = "{";
     for (const FetchRequest& request : batch) {
       const char* separator = paths.size() > 1 ? "," : "";
-      paths += separator + QuoteArrayItem(request.path);
-      offsets += separator + std::to_string(request.offset);
-      lengths += separator + std::to_string(request.length);
+      paths.append(separator).append(QuoteArrayItem(request.path));
+      offsets.append(separator).append(std::to_string(request.offset));
+      lengths.append(separator).append(std::to_string(request.length));
     }
     paths += '}';
     offsets += '}';

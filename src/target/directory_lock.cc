@@ -12,35 +12,51 @@
 namespace pgrejoin {
 namespace {
 
-// The same rule as in gate/gate.cc: both must meet at one lock.
-UniqueFd OpenLockFile(const std::string& pgdata) {
-  std::string path = pgdata;
+std::string WithoutTrailingSlash(std::string path) {
   while (path.size() > 1 && path.back() == '/') path.pop_back();
-  UniqueFd fd(::open((path + ".lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));
-  if (fd.valid()) return fd;
-  if (errno != EACCES && errno != EROFS && errno != EPERM) {
-    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}.lock\"", path));
+  return path;
+}
+
+// The same rule as in gate/gate.cc: both must meet at one lock. A file of another user is opened for
+// reading, which is enough for flock. Invalid: the place cannot be written and there is no such file.
+UniqueFd OpenLockFile(const std::string& path) {
+  const std::string name = path + ".lock";
+  UniqueFd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));
+  if (fd.valid() || (errno != EACCES && errno != EROFS && errno != EPERM)) {
+    if (!fd.valid()) {
+      throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", name));
+    }
+    return fd;
   }
-  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!directory.valid()) {
-    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", path));
-  }
-  return directory;
+  return UniqueFd(::open(name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
 }
 
 }  // namespace
 
-DirectoryLock DirectoryLock::Acquire(const std::string& pgdata) {
-  UniqueFd fd = OpenLockFile(pgdata);
+void DirectoryLock::Take(UniqueFd fd) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) {
-      throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not lock \"{}\"", pgdata));
+      throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not lock \"{}\"", pgdata_));
     }
-    throw Error(ErrorKind::kTargetInUse,
-                fmt::format("data directory \"{}\" is in use by a server or another rejoin", pgdata),
-                "Stop the other one first. The lock goes away by itself when its holder ends.");
+    throw Error(
+        ErrorKind::kTargetInUse,
+        fmt::format("data directory \"{}\" is in use by a server or another rejoin", pgdata_),
+        "Stop the other one first. The lock goes away by itself when its holder ends.");
   }
-  return DirectoryLock(pgdata, std::move(fd));
+  held_.push_back(std::move(fd));
+}
+
+DirectoryLock DirectoryLock::Acquire(const std::string& pgdata) {
+  DirectoryLock lock(pgdata);
+  const std::string path = WithoutTrailingSlash(pgdata);
+  UniqueFd file = OpenLockFile(path);
+  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!file.valid() && !directory.valid()) {
+    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", pgdata));
+  }
+  if (file.valid()) lock.Take(std::move(file));
+  if (directory.valid()) lock.Take(std::move(directory));
+  return lock;
 }
 
 }  // namespace pgrejoin

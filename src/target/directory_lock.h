@@ -1,11 +1,13 @@
 // Who holds this lock may change the data directory; the server runs under it. A flock on a file
-// beside the directory ("<pgdata>.lock"; where that place cannot be written, on the directory
-// itself), so a killed holder frees it and a server that inherits the descriptor from
-// pg-rejoin-gate keeps it for as long as any of its processes lives, across containers and pods of
-// one node. Process ids prove nothing there: postmaster.pid says 1 in every container.
+// beside the directory ("<pgdata>.lock") and on the directory itself: the file is there before the
+// directory is, and the directory is one and the same under whichever name and user it is reached. A
+// killed holder frees it; a server that inherits the descriptors from pg-rejoin-gate keeps it for as
+// long as any of its processes lives, across containers and pods of one node. Process ids prove
+// nothing there: postmaster.pid says 1 in every container.
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/unique_fd.h"
 
@@ -19,10 +21,11 @@ class DirectoryLock {
   const std::string& pgdata() const { return pgdata_; }
 
  private:
-  DirectoryLock(std::string pgdata, UniqueFd fd) : pgdata_(std::move(pgdata)), fd_(std::move(fd)) {}
+  explicit DirectoryLock(std::string pgdata) : pgdata_(std::move(pgdata)) {}
+  void Take(UniqueFd fd);
 
   std::string pgdata_;
-  UniqueFd fd_;
+  std::vector<UniqueFd> held_;
 };
 
 }  // namespace pgrejoin

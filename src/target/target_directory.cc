@@ -24,6 +24,9 @@
 namespace pgrejoin {
 namespace {
 
+// A file system's own, also where a volume is mounted at the data directory.
+constexpr std::string_view kLostAndFound = "lost+found";
+
 struct DirDeleter {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
@@ -172,9 +175,16 @@ void TargetDirectory::ListBelow(const std::string& path, int directory,
   errno = 0;
   while (const dirent* entry = ::readdir(dir.get())) {
     const std::string_view name = entry->d_name;
-    if (name == "." || name == "..") continue;
+    if (name == "." || name == ".." || name == kLostAndFound) continue;
     TargetFile file;
     file.path = path.empty() ? std::string(name) : fmt::format("{}/{}", path, name);
+    if (const std::string problem = PathProblem(file.path); !problem.empty()) {
+      const FileClass kind = ClassifyPath(file.path);
+      if (kind == FileClass::kForeign || kind == FileClass::kConfiguration) continue;
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("file name is refused ({}): {}", problem, Printable(file.path)),
+                  "Rename or remove the file.");
+    }
     struct stat status{};
     if (::fstatat(own.get(), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       throw SystemError(ErrorKind::kTargetFailed, Describe("stat", file.path));
@@ -242,6 +252,14 @@ bool TargetDirectory::Exists(const std::string& path) const {
     throw SystemError(ErrorKind::kTargetFailed, Describe("open", path));
   }
   return fd.valid();
+}
+
+void TargetDirectory::CheckMayChange(const std::string& path) const {
+  const auto [parent, name] = OpenParent(path);
+  const bool may = parent.valid() &&
+                   ::faccessat(parent.get(), ".", W_OK | X_OK, AT_EACCESS) == 0 &&
+                   ::faccessat(parent.get(), name.c_str(), W_OK, AT_EACCESS) == 0;
+  if (!may) throw SystemError(ErrorKind::kNotRewindable, Describe("change", path));
 }
 
 uint64_t TargetDirectory::FreeBytes() const {

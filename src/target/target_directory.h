@@ -53,14 +53,17 @@ class TargetDirectory {
   static TargetDirectory OpenForChange(const DirectoryLock& lock);
 
   // Every file, directory and symlink; directories before their content; content of pg_wal and of
-  // tablespaces included when those are links. What cannot be read and is not PostgreSQL's
-  // (lost+found) is left out.
+  // tablespaces included when those are links. lost+found is left out, and so is what is not
+  // PostgreSQL's and cannot be listed or has a name that no path may have.
   void ListFiles(const std::function<void(TargetFile)>& visit) const;
   // Invalid descriptor: no such file.
   UniqueFd OpenFile(const std::string& path) const;
   // nullopt: no such file. Throws when it is longer than bytes_max.
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) const;
   bool Exists(const std::string& path) const;
+  // Throws Error(kNotRewindable) unless this process may write the file, which exists, and create
+  // and remove entries in the directory that holds it.
+  void CheckMayChange(const std::string& path) const;
   // Bytes that can still be written on the data directory's file system.
   uint64_t FreeBytes() const;
 
