@@ -26,7 +26,7 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.fixture(scope="session")
 def evidence():
-    found = Evidence()
+    found = Evidence(STATE / "logs/pods")
     # Characters that are special to shells, URLs, connection strings and JSON must not matter.
     for role in ROLES:
         found.secrets[f"{role} password"] = f"canary-{role}-{random_secrets.token_hex(8)} '\"\\:@/%$"

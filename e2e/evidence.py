@@ -3,20 +3,21 @@ import json
 import pathlib
 import threading
 
-CONTAINERS = ("rejoin-init", "clone", "rejoin", "postgres")
-
 
 class Evidence:
     """Texts by where they were found, and the secrets that must be in none of them."""
 
-    def __init__(self):
+    def __init__(self, log_folder):
         self.texts = {}
         self.secrets = {}
+        self._log_folder = pathlib.Path(log_folder)
+        self._log_sizes = {}
         self._arguments = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    # ---- arguments of every process of the machine, those in containers included
+    # ---- while it runs: arguments of every process of the machine, those in containers included, and the logs of
+    # all containers, which the kubelet removes with their pod
 
     def start(self):
         self._thread.start()
@@ -26,12 +27,26 @@ class Evidence:
         self._thread.join()
 
     def _watch(self):
+        rounds = 0
         while not self._stop.wait(0.2):
             for process in pathlib.Path("/proc").glob("[0-9]*"):
                 try:
                     self._arguments.add((process / "cmdline").read_bytes())
                 except OSError:
                     continue
+            rounds += 1
+            if rounds % 5 == 0:
+                self.read_logs()
+
+    def read_logs(self):
+        for file in self._log_folder.rglob("*.log"):
+            try:
+                size = file.stat().st_size
+                if self._log_sizes.get(file) != size:
+                    self.texts[f"log {file.relative_to(self._log_folder)}"] = file.read_text(errors="replace")
+                    self._log_sizes[file] = size
+            except OSError:
+                continue
 
     def arguments(self):
         return "\n".join(sorted(line.replace(b"\0", b" ").decode(errors="replace") for line in set(self._arguments)))
@@ -42,22 +57,13 @@ class Evidence:
         namespace = release.namespace
         for kind in ("pods", "events", "configmaps"):
             self.texts[f"{namespace} {kind}"] = release.kubectl("get", kind, "-o", "json", check=False).stdout
+        self.read_logs()
         for pod in release.pods():
             name = pod["metadata"]["name"]
-            for container in CONTAINERS:
-                for previous in (False, True):
-                    log = release.logs(name, container, previous)
-                    if log:
-                        self.texts[f"{namespace} log of {name} {container}{' (previous)' if previous else ''}"] = log
             token = release.kubectl("exec", name, "-c", "rejoin", "--", "cat",
                                     "/var/run/secrets/kubernetes.io/serviceaccount/token", check=False)
             if token.returncode == 0:
                 self.secrets[f"token of {namespace} {name}"] = token.stdout.strip()
-
-    def collect_log_files(self, folder):
-        """The logs of all containers that the kubelet still has, those of deleted pods included."""
-        for file in sorted(pathlib.Path(folder).rglob("*.log")):
-            self.texts[f"file {file.relative_to(folder)}"] = file.read_text(errors="replace")
 
     def findings(self):
         """Where which secret stands."""

@@ -46,6 +46,16 @@ def eventually(what, condition, timeout=120, pause=0.3):
         time.sleep(pause)
 
 
+@contextlib.contextmanager
+def node_gone():
+    """Keeps new pods away while the failover runs, as the loss of their node does."""
+    cluster("exec", "kubectl", "cordon", "node")
+    try:
+        yield
+    finally:
+        cluster("exec", "kubectl", "uncordon", "node")
+
+
 class Release:
     def __init__(self, namespace, image, passwords):
         self.namespace = namespace
@@ -120,17 +130,21 @@ class Release:
         return result.stdout
 
     def events(self, pod):
+        """Those of the pod that now has this name."""
+        uid = self.uid(pod)
         return [event for event in json.loads(self.kubectl("get", "events", "-o", "json"))["items"]
-                if event["involvedObject"].get("name") == pod]
+                if event["involvedObject"].get("uid") == uid]
 
     def termination(self, pod, container="rejoin-init"):
-        """The JSON that the last finished run of an init container left."""
-        for status in self.get("pod", pod)["status"].get("initContainerStatuses", []):
-            if status["name"] == container:
-                for state in (status["state"], status.get("lastState", {})):
-                    if "terminated" in state:
-                        return json.loads(state["terminated"]["message"]), state["terminated"]["exitCode"]
-        raise AssertionError(f"{container} of {pod} has not terminated yet")
+        """(message, exit status) that the last finished run of an init container left; waits for the first."""
+        def terminated():
+            for status in self.get("pod", pod)["status"].get("initContainerStatuses", []):
+                if status["name"] == container:
+                    for state in (status["state"], status.get("lastState", {})):
+                        if "terminated" in state:
+                            return json.loads(state["terminated"]["message"]), state["terminated"]["exitCode"]
+            return None
+        return eventually(f"{container} of {pod} has ended", terminated, 30)
 
     def server_was_started(self, pod):
         """Whether the container "postgres" of this pod has ever run."""
@@ -160,10 +174,10 @@ class Release:
 
     # ---- SQL
 
-    def sql(self, pod, statements, **kwargs):
+    def sql(self, pod, statements, database="postgres"):
         """Runs statements, each in a transaction of its own; the output as psql -At prints it."""
         return self.kubectl("exec", "-i", pod, "-c", "postgres", "--", "psql", "-XAtqw", "-v", "ON_ERROR_STOP=1",
-                            "-U", "postgres", stdin=statements, **kwargs).strip()
+                            "-U", "postgres", "-d", database, stdin=statements).strip()
 
     def is_read_write(self, pod):
         return self.sql(pod, "SELECT pg_is_in_recovery()") == "f"
@@ -272,7 +286,7 @@ class Release:
                 return
             time.sleep(1)
 
-    def assert_same_table(self, one, other, table="t"):
+    def assert_same_table(self, one, other, table="t", database="postgres"):
         digest = f"SELECT count(*) || ' ' || md5(string_agg(x::text, ',' ORDER BY x::text)) FROM {table} x;"
-        a, b = self.sql(one, digest), self.sql(other, digest)
+        a, b = self.sql(one, digest, database), self.sql(other, digest, database)
         assert a == b, f"table {table} differs: {a} on {one}, {b} on {other}"

@@ -1,0 +1,62 @@
+"""The new primary does not answer when the old one comes back, and later does."""
+import signal
+
+from release import eventually
+
+
+def test_waits_for_the_source_and_goes_on(release):
+    release.install()
+    old, new = release.roles()
+    release.diverge(old, new, transactions=3)
+    release.promote(new)
+
+    release.signal_server(new, signal.SIGSTOP)
+    try:
+        release.delete_pod(old)
+        found = release.wait_outcome(old, "waiting", "PrimaryUnreachable")
+        assert found["phase"] == "waiting" and new in found["message"], found
+        # It says who it is, so that a person can decide.
+        assert found["role"] == "primary" and found["history"] and found["end-of-wal"], found
+        release.assert_not_started(old, seconds=10)
+        waiting = [e for e in release.events(old) if e["reason"] == "RejoinWaiting"]
+        assert len(waiting) == 1, f"said once, not every few seconds: {waiting}"
+    finally:
+        release.signal_server(new, signal.SIGCONT)
+
+    release.assert_follows(old, new)
+    found = release.annotations(old)
+    assert found["outcome"] == "rewound" and found["discarded-transactions"] == "3", found
+    assert release.rows(old, "lost") == 0
+    release.assert_same_table(old, new)
+
+
+def test_source_lost_in_the_middle_of_the_copy(release):
+    """The primary dies while pages are copied: the target stays fenced, and the next try finishes."""
+    release.install("--set", "rejoin.connections=1", "--set", "rejoin.logLevel=debug")
+    old, new = release.roles()
+    # Enough to copy that there is a middle.
+    release.make_table(old, new)
+    release.sql(old, "CREATE TABLE big AS SELECT i, repeat('x', 500) AS pad FROM generate_series(1, 200000) i;")
+    eventually("the standby has it", lambda: release.sql(new, "SELECT count(*) FROM big") == "200000", 120)
+    release.cut(new)
+    release.sql(old, "INSERT INTO t (origin) VALUES ('lost');\nUPDATE big SET pad = 'lost';")
+    release.promote(new)
+    release.delete_pod(old)
+
+    control = release.volume(old) / "pgdata/global/pg_control"
+    # The fence: a version that no server accepts.
+    eventually("the copy has begun", lambda: fenced(control), 60, pause=0.02)
+    release.signal_server(new, signal.SIGKILL)
+    assert fenced(control), "the copy was over before the source died: this shows nothing"
+    release.assert_not_started(old)
+    release.wait_ready(new)
+    release.assert_follows(old, new)
+    found = release.annotations(old)
+    assert found["outcome"] in ("rewound", "resumed") and found["discarded-transactions"] == "2", found
+    assert release.rows(old, "lost") == 0
+    release.assert_same_table(old, new, "big")
+
+
+def fenced(control):
+    version = int.from_bytes(control.read_bytes()[8:12], "little")
+    return not 1000 < version < 3000
