@@ -67,12 +67,14 @@ take_own_cluster() {
 }
 
 take_given_cluster() {
-  local argument
+  local argument program
+  for program in kubectl helm; do
+    command -v "$program" >/dev/null || die "$program is not in PATH"
+  done
   for argument in "${HELM_ARGUMENTS[@]}"; do
     [[ $argument != *image.* && $argument != --values ]] || return 0
   done
-  usage >&2
-  die "a cluster of yours needs an image that it can pull: --set image.repository=... (see above)"
+  die "a cluster of yours needs an image that it can pull: --set image.repository=... --set image.tag=..."
 }
 
 clean_up() {
@@ -81,7 +83,8 @@ clean_up() {
   ((status != 0)) || rm -f "$LOG"
   if ((status != 0)) && [[ -n $NAMESPACE ]]; then show_what_is_wrong >&2 || true; fi
   if [[ $KEEP == yes ]]; then
-    [[ -z $NAMESPACE ]] || say "kept: namespace $NAMESPACE$([[ $OWN_CLUSTER == no ]] || echo "; $HERE/cluster/cluster shell")"
+    [[ -z $NAMESPACE ]] || say "kept: namespace $NAMESPACE"
+    [[ $OWN_CLUSTER == no ]] || say "to look around: e2e/cluster/cluster shell; to end it: e2e/cluster/cluster down"
   elif [[ $BROUGHT_UP == yes ]]; then
     say "taking the cluster down"
     cluster down || status=1
