@@ -1,0 +1,220 @@
+#include "rewind/journal.h"
+
+#include <gtest/gtest.h>
+
+#include "base/error.h"
+#include "harness/scratch_directory.h"
+#include "unit/pgdata/control_builder.h"
+
+namespace pgrejoin {
+namespace {
+
+using testing::ControlSpec;
+using testing::ParseControl;
+using testing::ReadText;
+using testing::WriteText;
+
+class Journal : public ::testing::Test {
+ protected:
+  Journal()
+      : lock_((std::filesystem::create_directory(scratch_ / "data"),
+               DirectoryLock::Acquire((scratch_ / "data").string()))),
+        target_(TargetDirectory::OpenForChange(lock_)) {}
+
+  static RewindFacts Facts() {
+    RewindFacts facts(ParseControl({.major = 17, .state = DatabaseState::kInProduction}));
+    facts.target_history = *TimelineHistory::FromString("1@0/0,3@0/3000148");
+    facts.source_history = *TimelineHistory::FromString("1@0/0,2@0/3000200");
+    facts.fork = {1, {0x3000148}};
+    facts.target_end = {0x1'05000000};
+    facts.label = {{0x2000028}, 1, {0x2000060}, true};
+    facts.start_next_xid = 0x1'000002f0;
+    for (const BlockNumber block : {0u, 1u, 2u, 63u, 64u, 131071u, 131072u, 4'000'000'000u}) {
+      facts.blocks.Add({1663, 5, 16384}, block);
+    }
+    facts.blocks.Add({1664, 0, 1262}, 0);
+    facts.created = {{1663, 5, 16390}, {16400, 5, 1}};
+    facts.truncated[{1663, 5, 16384}] = 7;
+    facts.copies.copies.push_back({16999, 1663, 1, 1664});
+    facts.copies.touched = {5, 16999};
+    facts.discarded_transactions = 12;
+    facts.discarded_bytes = 0xfffffffff;
+    facts.target_files = {
+        {.path = "base/5", .type = FileType::kDirectory, .size = 0, .link_target = {}},
+        {.path = "base/5/16384", .type = FileType::kRegular, .size = 81920, .link_target = {}},
+        {.path = "quote'\"\\ space", .type = FileType::kRegular, .size = 1, .link_target = {}},
+        {.path = "not utf-8 \xff\xfe", .type = FileType::kRegular, .size = 2, .link_target = {}},
+        {.path = "caf\xc3\xa9", .type = FileType::kRegular, .size = 3, .link_target = {}},
+        {.path = "pg_tblspc/16400",
+         .type = FileType::kSymlink,
+         .size = 0,
+         .link_target = "/mnt/\xff\n weird"}};
+    return facts;
+  }
+  static RewindPlan SomePlan() {
+    RewindPlan plan;
+    plan.entries.push_back({.path = "base/5/16384\xff",
+                            .action = FileAction::kCopyBlocks,
+                            .reason = "changed blocks and the tail",
+                            .bytes_to_copy = 8192,
+                            .runs = {}});
+    return plan;
+  }
+  static void ExpectEqual(const RewindFacts& a, const RewindFacts& b) {
+    EXPECT_TRUE(std::equal(a.target_control.raw().begin(), a.target_control.raw().end(),
+                           b.target_control.raw().begin()));
+    EXPECT_EQ(a.target_history, b.target_history);
+    EXPECT_EQ(a.source_history, b.source_history);
+    EXPECT_EQ(a.fork.tli, b.fork.tli);
+    EXPECT_EQ(a.fork.lsn, b.fork.lsn);
+    EXPECT_EQ(a.target_end, b.target_end);
+    EXPECT_EQ(a.label.start, b.label.start);
+    EXPECT_EQ(a.label.timeline, b.label.timeline);
+    EXPECT_EQ(a.label.checkpoint, b.label.checkpoint);
+    EXPECT_EQ(a.start_next_xid, b.start_next_xid);
+    EXPECT_EQ(Blocks(a.blocks), Blocks(b.blocks));
+    EXPECT_EQ(a.created, b.created);
+    EXPECT_EQ(a.truncated, b.truncated);
+    ASSERT_EQ(a.copies.copies.size(), b.copies.copies.size());
+    EXPECT_EQ(a.copies.copies[0].database, b.copies.copies[0].database);
+    EXPECT_EQ(a.copies.copies[0].template_tablespace, b.copies.copies[0].template_tablespace);
+    EXPECT_EQ(a.copies.touched, b.copies.touched);
+    EXPECT_EQ(a.discarded_transactions, b.discarded_transactions);
+    EXPECT_EQ(a.discarded_bytes, b.discarded_bytes);
+    ASSERT_EQ(a.target_files.size(), b.target_files.size());
+    for (size_t i = 0; i < a.target_files.size(); ++i) {
+      EXPECT_EQ(a.target_files[i].path, b.target_files[i].path);
+      EXPECT_EQ(a.target_files[i].type, b.target_files[i].type);
+      EXPECT_EQ(a.target_files[i].size, b.target_files[i].size);
+      EXPECT_EQ(a.target_files[i].link_target, b.target_files[i].link_target);
+    }
+  }
+  static std::vector<std::tuple<RelationSegment, BlockNumber, BlockNumber>> Blocks(
+      const BlockRefTable& table) {
+    std::vector<std::tuple<RelationSegment, BlockNumber, BlockNumber>> runs;
+    for (const auto& [segment, bitmap] : table.segments()) {
+      bitmap.ForEachRun([&, s = segment](BlockNumber first, BlockNumber count) {
+        runs.emplace_back(s, first, count);
+      });
+    }
+    return runs;
+  }
+  std::optional<ErrorKind> Reading() {
+    try {
+      ReadJournal(target_);
+      return std::nullopt;
+    } catch (const Error& error) {
+      return error.kind();
+    }
+  }
+  std::filesystem::path path() const { return scratch_ / "data/pg_rejoin/journal"; }
+
+  testing::ScratchDirectory scratch_;
+  DirectoryLock lock_;
+  TargetDirectory target_;
+};
+
+TEST_F(Journal, KeepsEveryFact) {
+  EXPECT_FALSE(JournalExists(target_));
+  const RewindFacts facts = Facts();
+  WriteJournal(target_, facts, SomePlan());
+  EXPECT_TRUE(JournalExists(target_));
+  ExpectEqual(facts, ReadJournal(target_));
+}
+
+TEST_F(Journal, ATruncatedOneIsRefused) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadText(path());
+  for (size_t length = 0; length < whole.size(); length += length < 16'000 ? 97 : 3) {
+    WriteText(path(), whole.substr(0, length));
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << length;
+  }
+  WriteText(path(), whole.substr(0, whole.size() - 1));
+  EXPECT_EQ(Reading(), ErrorKind::kTargetFailed);
+}
+
+TEST_F(Journal, AnyFlippedByteIsRefused) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadText(path());
+  const size_t foot = whole.rfind('\n', whole.size() - 2) + 1;
+  // The control file in hexadecimal is most of it: every hundredth byte there will do.
+  for (size_t i = 0; i < foot; i += i > 300 && i < 16'300 ? 101 : 1) {
+    std::string bad = whole;
+    bad[i] = static_cast<char>(bad[i] ^ 0x01);
+    WriteText(path(), bad);
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << "byte " << i;
+  }
+}
+
+// The last line only proves the others: damage there refuses, or the facts are right all the same.
+TEST_F(Journal, AFlippedByteOfTheLastLineNeverChangesAFact) {
+  const RewindFacts facts = Facts();
+  WriteJournal(target_, facts, SomePlan());
+  const std::string whole = ReadText(path());
+  const size_t foot = whole.rfind('\n', whole.size() - 2) + 1;
+  int refused = 0;
+  for (size_t i = foot; i < whole.size(); ++i) {
+    std::string bad = whole;
+    bad[i] = static_cast<char>(bad[i] ^ 0x01);
+    WriteText(path(), bad);
+    if (const auto kind = Reading()) {
+      EXPECT_EQ(kind, ErrorKind::kTargetFailed);
+      ++refused;
+    } else {
+      ExpectEqual(facts, ReadJournal(target_));
+    }
+  }
+  EXPECT_GT(refused, 10);
+}
+
+TEST_F(Journal, MissingAndForeignContentIsRefused) {
+  EXPECT_EQ(Reading(), ErrorKind::kTargetFailed);
+  for (const std::string& content :
+       {std::string(), std::string("\n"), std::string("{}\n"), std::string("{}\n{}\n"),
+        std::string("null\nnull\n"), std::string("{\"format\":1}\n{\"lines\":1,\"crc32c\":0}\n"),
+        std::string(1 << 16, '\0'), std::string(1 << 16, '[')}) {
+    WriteText(path(), content);
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << content.substr(0, 40);
+  }
+}
+
+TEST_F(Journal, AnotherFormatSaysSo) {
+  const std::string lines = "{\"format\":2}\n";
+  WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" + std::to_string(ComputeCrc32c(AsBytes(lines))) +
+                        "}\n");
+  try {
+    ReadJournal(target_);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kTargetFailed);
+    EXPECT_NE(error.message().find("format 2"), std::string::npos);
+  }
+}
+
+TEST_F(Journal, PublishedAndFencedNotes) {
+  WriteJournal(target_, Facts(), SomePlan());
+  EXPECT_FALSE(WasFenced(target_));
+  NoteFenced(target_);
+  EXPECT_TRUE(WasFenced(target_));
+  EXPECT_FALSE(ReadPublished(target_).has_value());
+  const ControlFile control = ParseControl({.major = 18, .timeline = 9});
+  WritePublished(target_, control);
+  EXPECT_EQ(ReadPublished(target_)->timeline(), 9u);
+  RemoveJournal(target_);
+  EXPECT_FALSE(JournalExists(target_));
+  EXPECT_FALSE(ReadPublished(target_).has_value());
+  EXPECT_FALSE(WasFenced(target_));
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "data/pg_rejoin"));
+  EXPECT_NO_THROW(RemoveJournal(target_));
+}
+
+// A journal that is being written is none yet.
+TEST_F(Journal, ATemporaryOneDoesNotCount) {
+  WriteText(scratch_ / "data/pg_rejoin/journal.tmp", "half");
+  EXPECT_FALSE(JournalExists(target_));
+  WriteJournal(target_, Facts(), SomePlan());
+  EXPECT_FALSE(std::filesystem::exists(scratch_ / "data/pg_rejoin/journal.tmp"));
+}
+
+}  // namespace
+}  // namespace pgrejoin
