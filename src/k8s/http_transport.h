@@ -28,7 +28,7 @@ struct HttpRequest {
   std::string content_type;  // of the body
   std::string body;
   std::chrono::milliseconds timeout{5000};  // of silence, and of the whole request
-  size_t response_bytes_max = 16 * 1024 * 1024;
+  size_t response_bytes_max = size_t{16} << 20;
   std::stop_token stop;  // ends a request that hangs
 };
 

@@ -62,6 +62,22 @@ void CheckLag(const AuthorityRecord& record, const SourceIdentity& own,
   LogWarning("{}", problem);
 }
 
+// A standby tells its timeline from its control file, which lags behind replay until the next
+// restartpoint. Where it seems to lack the record's branch, one is asked for.
+SourceIdentity IdentifyForPromotion(AuthorityStore* store, const LocalServer& server) {
+  const SourceIdentity own = server.identify();
+  const AuthorityRecord record = store->Read().record;
+  if (!own.in_recovery || !record.history || ContainsBranch(own.history, *record.history)) {
+    return own;
+  }
+  try {
+    server.checkpoint();
+  } catch (const Error& error) {
+    LogWarning("no restartpoint on this standby: {}", error.message());
+  }
+  return server.identify();
+}
+
 // Makes the record name this pod. Done before the server is touched.
 AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
                            const PromoteOptions& options) {
@@ -116,7 +132,7 @@ bool Claim(AuthorityStore* store, const Evidence& evidence, const DirectoryState
 
 PromoteResult Promote(AuthorityStore* store, const LocalServer& server,
                       const PromoteOptions& options) {
-  SourceIdentity own = server.identify();
+  SourceIdentity own = IdentifyForPromotion(store, server);
   PromoteResult result;
   result.record = TakeRecord(store, own, options);
   result.was_primary_already = !own.in_recovery;

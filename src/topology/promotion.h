@@ -16,7 +16,7 @@ namespace pgrejoin {
 struct LocalServer {
   std::function<SourceIdentity()> identify;
   std::function<bool()> promote;     // pg_promote(): waits; false when it takes too long
-  std::function<void()> checkpoint;  // so that a restart does not replay from before the promotion
+  std::function<void()> checkpoint;  // CHECKPOINT: on a standby, a restartpoint
 };
 
 // Takes an unclaimed record, or uses up the approval that `evidence` holds. False: somebody else

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "unit/topology/fake_api.h"
 
 namespace pgrejoin {
@@ -46,7 +48,7 @@ class PromotionTest : public testing::Test {
       EXPECT_EQ(error.kind(), kind) << error.message();
     }
     EXPECT_EQ(api_.record(), before);
-    EXPECT_TRUE(steps_.empty());
+    EXPECT_EQ(std::count(steps_.begin(), steps_.end(), "promote"), 0);
   }
 
   FakeApi api_;
@@ -123,6 +125,23 @@ TEST_F(PromotionTest, StandbyWithoutTheRecordsBranchRefusesUnlessForced) {
   ExpectRefused(ErrorKind::kNotRewindable);
   options_.force = true;
   EXPECT_EQ(Promote(&store_, server_, options_).record.history->ToString(), "1@0/0,2@0/5000");
+}
+
+TEST_F(PromotionTest, StandbyWhoseControlFileLagsBehindReplayIsAskedForARestartpoint) {
+  api_.record()["history"] = "1@0/0,2@0/4000";
+  const auto restartpoint = [this] {
+    steps_.push_back("checkpoint");
+    if (own_.in_recovery) own_.history = History("1@0/0,2@0/4000");
+  };
+  server_.checkpoint = restartpoint;
+  server_.promote = [this] {
+    steps_.push_back("promote");
+    own_.in_recovery = false;
+    own_.history = History("1@0/0,2@0/4000,3@0/5000");
+    return true;
+  };
+  EXPECT_EQ(Promote(&store_, server_, options_).record.timeline, 3u);
+  EXPECT_EQ(steps_, (std::vector<std::string>{"checkpoint", "promote", "checkpoint"}));
 }
 
 TEST_F(PromotionTest, LagRefusesOnlyWhenAsked) {
