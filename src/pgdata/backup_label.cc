@@ -13,7 +13,7 @@ namespace {
 constexpr std::string_view kStart = "START WAL LOCATION: ";
 constexpr std::string_view kCheckpoint = "CHECKPOINT LOCATION: ";
 constexpr std::string_view kLabel = "LABEL: ";
-constexpr std::string_view kOurLabel = "pg-rejoin";
+constexpr std::string_view kOurLabel = "pg-rejoin rewound this directory";
 
 std::string LocalTime() {
   const std::time_t now = std::time(nullptr);

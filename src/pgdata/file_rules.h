@@ -1,6 +1,6 @@
 // What a path below the data directory is, and therefore how a rewind treats it.
 // Sources: src/bin/pg_rewind/filemap.c (exclusion lists, isRelDataFile), src/common/relpath.c,
-// src/backend/backup/basebackup.c; the table in docs/explanation/ARCHITECTURE.md, "Which files".
+// src/backend/backup/basebackup.c; the table in docs/ARCHITECTURE.md, "Which files".
 #pragma once
 
 #include <cstdint>

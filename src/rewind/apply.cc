@@ -91,12 +91,7 @@ SourceScan RewindRun::ScanWal(Lsn flush) {
   progress_.Phase("reading WAL");
   DatabaseCopies copies = facts_.copies;
   SourceScan scan = wal_.Scan(flush, &copies);
-  if (!scan.complete || scan.end <= facts_.fork.lsn) {
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("the source's WAL from the fork at {} can be read to {} only, not to its "
-                            "flush position {}",
-                            facts_.fork.lsn.ToString(), scan.end.ToString(), flush.ToString()));
-  }
+  CheckSourceScan(scan, facts_.fork.lsn, flush);
   copies.CheckTemplatesUntouched();
   return scan;
 }
@@ -161,7 +156,9 @@ void RewindRun::GrowRelations() {
     const bool new_segment =
         known == lengths.end() && lengths.contains(file.path.substr(0, file.path.rfind('.')));
     const bool grown = known != lengths.end() && file.size > known->second;
-    if (grown || new_segment) target_.SetLength(file.path, file.size);
+    if (!grown && !new_segment) return;
+    target_.SetLength(file.path, file.size);
+    grown_.insert(file.path);
   });
 }
 
@@ -255,6 +252,10 @@ void RewindRun::SyncTouched() {
     if (entry.action != FileAction::kRemove) target_.SyncPath(entry.path, entry.type);
     const size_t slash = entry.path.rfind('/');
     if (slash != std::string::npos) directories.insert(entry.path.substr(0, slash));
+  }
+  for (const std::string& path : grown_) {
+    target_.SyncPath(path, FileType::kRegular);
+    directories.insert(path.substr(0, path.rfind('/')));
   }
   target_.ListFiles([&](const TargetFile& file) {
     const bool wal = file.path.starts_with("pg_wal/") && file.type == FileType::kRegular;

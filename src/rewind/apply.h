@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <set>
+#include <string>
 #include <vector>
 
 #include "rewind/copier.h"
@@ -59,6 +61,7 @@ class RewindRun {
   SourceWal wal_;
   RewindPlan plan_;
   Lsn staged_to_;
+  std::set<std::string> grown_;  // relation files that GrowRelations() made longer
 };
 
 // Reads the source's control file through source.

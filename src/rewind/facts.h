@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "pgdata/backup_label.h"
@@ -35,6 +36,8 @@ struct RewindFacts {
   BlockRefTable blocks;
   // Relations that the target created after the fork: their files hold what no WAL tells.
   std::set<RelFileLocator> created;
+  // Directories (tablespace, database) whose files the target copied after the fork without WAL.
+  std::set<std::pair<Oid, Oid>> copied_databases;
   // Relations that the target truncated, and the shortest length.
   std::map<RelFileLocator, BlockNumber> truncated;
   // Of the WAL up to the fork, which the target will replay.

@@ -214,6 +214,9 @@ void ReadLine(const Json& line, RewindFacts* facts) {
     ReadFileLine(line, facts);
   } else if (line.contains("created")) {
     facts->created.insert(LocatorFromJson(line.at("created")));
+  } else if (line.contains("copied_database")) {
+    const Json& oids = line.at("copied_database");
+    facts->copied_databases.emplace(oids.at(0).get<Oid>(), oids.at(1).get<Oid>());
   } else if (line.contains("database_copy")) {
     const Json& oids = line.at("database_copy");
     facts->copies.copies.push_back({oids.at(0).get<Oid>(), oids.at(1).get<Oid>(),
@@ -250,6 +253,9 @@ void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const Rewin
   LineWriter out(target.OpenWriter(kJournalTemporary, /*truncate=*/true));
   out.Line(HeadJson(facts));
   for (const RelFileLocator& locator : facts.created) out.Line({{"created", LocatorJson(locator)}});
+  for (const auto& [tablespace, database] : facts.copied_databases) {
+    out.Line({{"copied_database", Json::array({tablespace, database})}});
+  }
   for (const auto& [locator, blocks] : facts.truncated) {
     out.Line({{"truncated", LocatorJson(locator)}, {"to", blocks}});
   }

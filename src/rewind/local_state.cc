@@ -37,6 +37,10 @@ LocalState ReadLocalState(const TargetDirectory& target) {
                 "the directory is half rewound and the journal of the rewind is gone",
                 "Clone the target anew.");
   }
+  if (target.Exists("recovery.signal")) {
+    throw Error(ErrorKind::kNotRewindable, "the target has a recovery.signal: it is being restored",
+                "Finish the restore, or remove the file.");
+  }
   const std::string version = fmt::format("{}\n", local.control.version().major);
   if (const auto text = target.ReadFile("PG_VERSION", 64); text != version) {
     throw Error(ErrorKind::kTargetFailed,

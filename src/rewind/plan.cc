@@ -169,6 +169,9 @@ class Planner {
     if (unlogged_on_target_.contains(locator)) {
       return CopyWhole(path, state, "unlogged on the target: its changes are in no WAL");
     }
+    if (facts_.copied_databases.contains({locator.tablespace, locator.database})) {
+      return CopyWhole(path, state, "its database's files were copied on the target after the fork");
+    }
     if (facts_.created.contains(locator)) {
       return CopyWhole(path, state, "created on the target after the fork under the same number");
     }

@@ -70,10 +70,11 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   RemoteWalFiles files(source, identity.history, facts.target_control.wal_segment_size());
   WalReader reader(files, LayoutOf(facts.target_control));
   DatabaseCopies copies = facts.copies;
-  input.created_on_source = ScanSourceWal(reader, facts.fork.lsn, identity.flush_lsn,
-                                          facts.target_control.version(), &copies)
-                                .created;
+  const SourceScan scan = ScanSourceWal(reader, facts.fork.lsn, identity.flush_lsn,
+                                        facts.target_control.version(), &copies);
+  CheckSourceScan(scan, facts.fork.lsn, identity.flush_lsn);
   copies.CheckTemplatesUntouched();
+  input.created_on_source = scan.created;
   return MakePlan(input);
 }
 

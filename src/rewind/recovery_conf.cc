@@ -35,6 +35,10 @@ std::string Quote(const std::string& value) {
 }  // namespace
 
 std::string WithPrimaryConninfo(std::string_view content, const std::string& primary_conninfo) {
+  if (primary_conninfo.find('\n') != std::string::npos) {
+    throw Error(ErrorKind::kUsage, "the connection string of the source has a line break",
+                "A password with a line break has to be in a passfile.");
+  }
   const std::string wanted = "primary_conninfo = " + Quote(primary_conninfo) + "\n";
   std::string result;
   bool written = primary_conninfo.empty();
@@ -65,7 +69,7 @@ void PreviewRecoveryConf(const TargetDirectory& target, const std::string& prima
 
 void WriteRecoveryConf(TargetDirectory& target, const std::string& primary_conninfo,
                        bool create_standby_signal) {
-  if (!primary_conninfo.empty()) {
+  if (!primary_conninfo.empty() || create_standby_signal) {
     const std::string content = target.ReadFile(kAutoConf, kAutoConfBytesMax).value_or("");
     const std::string changed = WithPrimaryConninfo(content, primary_conninfo);
     if (changed != content) target.ReplaceFile(kAutoConf, AsBytes(changed));

@@ -1,6 +1,8 @@
 #include "rewind/rewind.h"
 
 #include <algorithm>
+#include <string>
+#include <vector>
 
 #include <spdlog/fmt/fmt.h>
 
@@ -139,7 +141,24 @@ class Rewinder {
       }
     }
     if (options_.confirm_source) options_.confirm_source();
+    HideForeignHistories(identity.history);
     WriteRecoveryConf(target_, options_.primary_conninfo, options_.create_standby_signal);
+  }
+
+  // Recovery follows the newest history file that it finds in pg_wal, also one of a dead line.
+  void HideForeignHistories(const TimelineHistory& line) {
+    std::vector<std::string> foreign;
+    target_.ListFiles([&](const TargetFile& file) {
+      if (!file.path.starts_with("pg_wal/") || !file.path.ends_with(".history")) return;
+      const bool ours = std::ranges::any_of(line.entries(), [&](const TimelineEntry& entry) {
+        return file.path == "pg_wal/" + TimelineHistoryFileName(entry.tli);
+      });
+      if (!ours) foreign.push_back(file.path);
+    });
+    for (const std::string& path : foreign) {
+      LogWarning("renaming {}: it is not on the source's line", path);
+      target_.Rename(path, path + ".foreign");
+    }
   }
 
   void Carry(const RewindFacts& facts, const SourceIdentity& identity) {
@@ -148,12 +167,12 @@ class Rewinder {
     RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/false);
     try {
       run.Prepare();
+      WriteJournal(target_, facts, run.plan());
     } catch (...) {
       RemoveJournal(target_);
       throw;
     }
     result_.bytes_to_copy = run.plan().bytes_to_copy;
-    WriteJournal(target_, facts, run.plan());
     try {
       result_.source_end = run.Carry();
     } catch (const Error& error) {

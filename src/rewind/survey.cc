@@ -120,7 +120,9 @@ RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local,
   if ((local.control.in_recovery() || scan.was_standby) && scan.oldest_decided) {
     const Lsn from = ScanStartForStandby(wal.reader(), start, *scan.oldest_decided, version);
     if (from < start.checkpoint.redo) {
+      const DatabaseCopies copies = facts.copies;  // of what will be replayed, not of all that is read
       ScanTargetWal(wal.reader(), from, local.tail.end, &facts);
+      facts.copies = copies;
     }
   }
   target.ListFiles([&](TargetFile file) { facts.target_files.push_back(std::move(file)); });

@@ -11,6 +11,7 @@ namespace {
 
 constexpr int32_t kWalLevelReplica = 1;
 constexpr uint64_t kWalPageBytes = 8192;
+constexpr uint64_t kWalLongHeaderBytes = 40;
 
 [[noreturn]] void Hidden(const WalRecord& record, const std::string& what) {
   throw Error(ErrorKind::kNotRewindable,
@@ -49,7 +50,18 @@ void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts, TargetScan* s
     for (const TransactionId child : end->children) NoteOldest(child, scan);
   } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
     facts->created.insert(create->locator);
+  } else if (const auto* copy = std::get_if<CreateDatabaseByCopyEffect>(&effect)) {
+    facts->copied_databases.emplace(copy->tablespace, copy->database);
   }
+}
+
+// Whether reading stopped because the bytes from stop to flush are the beginning of one record, and
+// not because something before flush is missing or damaged.
+bool IsUnfinishedRecord(const EndOfWal& stop, Lsn flush) {
+  // Not even a length: only a page header can stand there.
+  if (stop.record_bytes == 0) return flush - stop.lsn <= kWalLongHeaderBytes;
+  return stop.lsn + stop.record_bytes >= flush &&
+         stop.checked_to.value >= flush.value / kWalPageBytes * kWalPageBytes;
 }
 
 }  // namespace
@@ -107,9 +119,7 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
   while (scan.end < flush) {
     const auto next = reader.Next();
     if (const auto* stop = std::get_if<EndOfWal>(&next)) {
-      // A record takes a little more room than its length: page headers.
-      const uint64_t room = uint64_t{stop->record_bytes} + stop->record_bytes / 128 + kWalPageBytes;
-      scan.complete = flush - scan.end <= room;
+      scan.complete = IsUnfinishedRecord(*stop, flush);
       return scan;
     }
     const WalRecord& record = *std::get<const WalRecord*>(next);
@@ -129,6 +139,14 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
   }
   scan.complete = true;
   return scan;
+}
+
+void CheckSourceScan(const SourceScan& scan, Lsn fork, Lsn flush) {
+  if (scan.complete && scan.end > fork) return;
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("the source's WAL from the fork at {} can be read to {} only, not to its "
+                          "flush position {}",
+                          fork.ToString(), scan.end.ToString(), flush.ToString()));
 }
 
 }  // namespace pgrejoin

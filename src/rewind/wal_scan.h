@@ -33,6 +33,9 @@ struct SourceScan {
 SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
                          DatabaseCopies* copies);
 
+// Throws Error(kNotRewindable) unless the scan reached everything from fork to flush.
+void CheckSourceScan(const SourceScan& scan, Lsn fork, Lsn flush);
+
 // xid a is older than b, modulo 2^32: TransactionIdPrecedes().
 bool TransactionIdPrecedes(TransactionId a, TransactionId b);
 

@@ -187,6 +187,7 @@ void TargetDirectory::ListBelow(const std::string& path, int directory,
     }
     struct stat status{};
     if (::fstatat(own.get(), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      if (errno == ENOENT) continue;  // somebody rotates logs
       throw SystemError(ErrorKind::kTargetFailed, Describe("stat", file.path));
     }
     const auto linked = linked_roots_.find(file.path);

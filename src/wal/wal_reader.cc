@@ -44,6 +44,7 @@ void WalReader::Seek(Lsn lsn) {
 }
 
 const std::byte* WalReader::LoadPage(Lsn page_start) {
+  checked_to_ = page_start;
   const bool cached = chunk_loaded_ && page_start >= chunk_start_ &&
                       page_start - chunk_start_ + kPageBytes <= chunk_bytes_;
   if (!cached) {
@@ -185,6 +186,7 @@ std::variant<const WalRecord*, EndOfWal> WalReader::Next() {
     crc.Update(bytes.subspan(kWalRecordHeaderBytes));
     crc.Update(bytes.first(20));
     if (crc.Finish() != LoadLe32(bytes, 20)) {
+      checked_to_ = next;
       return End(fmt::format("incorrect checksum in record at {}", start.ToString()), total_bytes);
     }
     record_.start = start;

@@ -8,6 +8,7 @@
 // Not thread-safe. Holds one chunk of a segment and at most one record in memory.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -31,6 +32,8 @@ struct EndOfWal {
   std::string reason;  // why there is no record: "invalid record length", "no such segment", ...
   // How long the record that is not whole says it is; 0 when there is not even a length.
   uint32_t record_bytes = 0;
+  // Everything before it is valid pages and, but for its checksum, the record that is not whole.
+  Lsn checked_to;
 };
 
 class WalReader {
@@ -56,7 +59,7 @@ class WalReader {
   Assembly AssembleRecord(Lsn start, uint32_t total_bytes, Lsn* next);
   bool HeaderIsPlausible(Bytes header, Lsn start);
   EndOfWal End(std::string reason, uint32_t record_bytes = 0) const {
-    return {next_, std::move(reason), record_bytes};
+    return {next_, std::move(reason), record_bytes, std::max(next_, checked_to_)};
   }
 
   WalFiles& files_;
@@ -70,6 +73,7 @@ class WalReader {
   Lsn latest_page_;
   TimelineId latest_page_tli_ = 0;
   std::string page_problem_;
+  Lsn checked_to_;
 
   Lsn next_;
   Lsn last_record_;  // 0 after Seek()

@@ -13,7 +13,9 @@ from harness.environment import MAJORS
 @pytest.mark.parametrize("major", MAJORS)
 def test_rewind(major, stop_mode, protection, directory, templates, tool, seed):
     rng = random.Random(f"{seed}/matrix")
-    settings = {"wal_consistency_checking": "all"} if rng.random() < 0.25 else {}
+    # Not hash: before 17 a bucket's clean-up logs the image of a page that it has not locked.
+    checked = "heap2,heap,btree,gin,gist,sequence,spgist,brin,generic"
+    settings = {"wal_consistency_checking": checked} if rng.random() < 0.25 else {}
     checksums = protection == "checksums"
     pair = scenario.start_pair(directory, templates, major, seed, checksums=checksums, settings=settings)
     try:
