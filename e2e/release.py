@@ -23,7 +23,8 @@ def run(*command, stdin=None, check=True, timeout=300):
     result = subprocess.run([str(part) for part in command], input=stdin, capture_output=True, text=True,
                             timeout=timeout, check=False)
     if check and result.returncode != 0:
-        raise AssertionError(f"{' '.join(map(str, command))}: status {result.returncode}\n{result.stdout}{result.stderr}")
+        said = f"{result.stdout}{result.stderr}"
+        raise AssertionError(f"{' '.join(map(str, command))}: status {result.returncode}\n{said}")
     return result.stdout if check else result
 
 
