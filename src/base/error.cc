@@ -1,9 +1,9 @@
 #include "base/error.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <cerrno>
 #include <cstring>
-
-#include <spdlog/fmt/fmt.h>
 
 namespace pgrejoin {
 namespace {

@@ -11,7 +11,8 @@
 
 namespace pgrejoin {
 
-// Why a run ended: each kind is one exit status of `pg-rejoin init` (docs/reference/exit-status.md).
+// Why a run ended: each kind is one exit status of `pg-rejoin init`
+// (docs/reference/exit-status.md).
 enum class ErrorKind {
   kUsage = 2,           // options or configuration
   kUnavailable = 10,    // source or Kubernetes not there, interrupted, no primary yet: retry

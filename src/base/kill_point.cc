@@ -2,11 +2,10 @@
 
 #ifdef PG_REJOIN_KILL_POINTS
 
-#include <csignal>
-#include <cstdlib>
-
 #include <algorithm>
 #include <atomic>
+#include <csignal>
+#include <cstdlib>
 #include <string>
 
 #include "base/check.h"

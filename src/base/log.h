@@ -3,12 +3,12 @@
 // RedactedConninfo() only.
 #pragma once
 
+#include <spdlog/fmt/fmt.h>
+
 #include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
-
-#include <spdlog/fmt/fmt.h>
 
 namespace pgrejoin {
 

@@ -1,9 +1,9 @@
 #include "pgdata/backup_label.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <charconv>
 #include <ctime>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "pgdata/wal_segment_name.h"
 

@@ -1,10 +1,10 @@
 #include "pgdata/control_file.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <bit>
 #include <ctime>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/crc32c.h"
 #include "base/error.h"
@@ -30,7 +30,8 @@ bool PowerOfTwoWithin(uint32_t value, uint32_t low, uint32_t high) {
 }
 
 [[noreturn]] void Unsupported(std::string_view whose, const std::string& what) {
-  throw Error(ErrorKind::kNotRewindable, fmt::format("{} cluster is not supported: {}", whose, what));
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("{} cluster is not supported: {}", whose, what));
 }
 
 void CheckLayout(const ControlFile& control, std::string_view whose) {
@@ -79,11 +80,13 @@ ControlFile ControlFile::Parse(Bytes bytes, std::string_view whose) {
     // Either another major, whose CRC is at a place we do not know, or damage.
     for (const size_t offset : {288, 292, 308}) {
       if (ComputeCrc32c(bytes.first(offset)) == LoadLe32(bytes, offset)) {
-        Unsupported(whose, fmt::format("control version {}, catalog version {} (14 to 18 are known)",
-                                       LoadLe32(bytes, 8), catalog_version));
+        Unsupported(whose,
+                    fmt::format("control version {}, catalog version {} (14 to 18 are known)",
+                                LoadLe32(bytes, 8), catalog_version));
       }
     }
-    Damaged(whose, fmt::format("unknown catalog version {} and no valid checksum", catalog_version));
+    Damaged(whose,
+            fmt::format("unknown catalog version {} and no valid checksum", catalog_version));
   }
   const size_t crc_offset = control.version_->control_crc_offset;
   if (ComputeCrc32c(bytes.first(crc_offset)) != LoadLe32(bytes, crc_offset)) {
@@ -91,8 +94,8 @@ ControlFile ControlFile::Parse(Bytes bytes, std::string_view whose) {
   }
   if (const uint32_t stated = LoadLe32(bytes, 8);
       stated != control.version_->control_version && !control.fenced()) {
-    Unsupported(whose, fmt::format("control version {} with catalog version {}", stated,
-                                   catalog_version));
+    Unsupported(whose,
+                fmt::format("control version {} with catalog version {}", stated, catalog_version));
   }
   CheckLayout(control, whose);
   return control;
@@ -130,13 +133,14 @@ ControlFile ControlFile::AsStandby(Lsn min_recovery_point, TimelineId timeline) 
 
 void CheckCompatible(const ControlFile& target, const ControlFile& source) {
   const auto refuse = [](const std::string& what) {
-    throw Error(ErrorKind::kNotRewindable, what,
-                "Only copies of one cluster can be rewound onto each other; clone the target anew.");
+    throw Error(
+        ErrorKind::kNotRewindable, what,
+        "Only copies of one cluster can be rewound onto each other; clone the target anew.");
   };
   if (target.system_identifier() != source.system_identifier()) {
-    refuse(fmt::format(
-        "source and target clusters are from different systems (target {}, source {})",
-        target.system_identifier(), source.system_identifier()));
+    refuse(
+        fmt::format("source and target clusters are from different systems (target {}, source {})",
+                    target.system_identifier(), source.system_identifier()));
   }
   if (target.version().major != source.version().major) {
     refuse(fmt::format("target is PostgreSQL {}, source is PostgreSQL {}", target.version().major,

@@ -27,19 +27,20 @@ bool Contains(const std::array<std::string_view, N>& set, std::string_view item)
 
 // Contents are rebuilt at every start, or must not survive on another node (replication slots).
 constexpr std::array<std::string_view, 11> kEmptiedDirectories = {
-    "pg_stat_tmp",  "pg_replslot", "pg_dynshmem", "pg_notify",        "pg_serial",
-    "pg_snapshots", "pg_subtrans", "pg_stat",     "pg_logical/snapshots",
+    "pg_stat_tmp",         "pg_replslot",     "pg_dynshmem",
+    "pg_notify",           "pg_serial",       "pg_snapshots",
+    "pg_subtrans",         "pg_stat",         "pg_logical/snapshots",
     "pg_logical/mappings", "pg_wal/summaries"};
 
 constexpr std::array<std::string_view, 9> kNeverFetchedNames = {
-    "backup_label",     "backup_label.old", "tablespace_map",  "tablespace_map.old",
-    "backup_manifest",  "postmaster.pid",   "postmaster.opts", "postgresql.auto.conf.tmp",
-    "current_logfiles.tmp"};
+    "backup_label",       "backup_label.old",         "tablespace_map",
+    "tablespace_map.old", "backup_manifest",          "postmaster.pid",
+    "postmaster.opts",    "postgresql.auto.conf.tmp", "current_logfiles.tmp"};
 
 constexpr std::array<std::string_view, 12> kConfigurationNames = {
-    "postgresql.conf",  "postgresql.auto.conf", "pg_hba.conf",      "pg_ident.conf",
-    "recovery.conf",    "recovery.done",        "current_logfiles", "standby.signal",
-    "recovery.signal",  "patroni.dynamic.json", "promote",          "logfile"};
+    "postgresql.conf", "postgresql.auto.conf", "pg_hba.conf",      "pg_ident.conf",
+    "recovery.conf",   "recovery.done",        "current_logfiles", "standby.signal",
+    "recovery.signal", "patroni.dynamic.json", "promote",          "logfile"};
 
 constexpr std::array<std::string_view, 5> kConfigurationDirectories = {"log", "pg_log", "conf.d",
                                                                        "certs", "ssl"};
@@ -48,8 +49,8 @@ constexpr std::array<std::string_view, 6> kConfigurationEndings = {".conf", ".cr
                                                                    ".pem",  ".crl", ".log"};
 
 constexpr std::array<std::string_view, 12> kPostgresDirectories = {
-    "base",   "global",       "pg_xact",    "pg_multixact", "pg_commit_ts", "pg_twophase",
-    "pg_tblspc", "pg_logical", "pg_wal",    "pg_clog",      "pg_serial",    "pg_notify"};
+    "base",      "global",     "pg_xact", "pg_multixact", "pg_commit_ts", "pg_twophase",
+    "pg_tblspc", "pg_logical", "pg_wal",  "pg_clog",      "pg_serial",    "pg_notify"};
 
 // Digits without a leading zero that fit an Oid.
 std::optional<uint32_t> ParseNumber(std::string_view text) {
@@ -93,9 +94,8 @@ bool IsTemporaryRelationName(std::string_view name) {
   if (!name.starts_with('t')) return false;
   const size_t underscore = name.find('_');
   return underscore != std::string_view::npos &&
-         ParseNumber(name.substr(1, underscore - 1)).has_value() &&
-         underscore + 1 < name.size() && name[underscore + 1] >= '0' &&
-         name[underscore + 1] <= '9';
+         ParseNumber(name.substr(1, underscore - 1)).has_value() && underscore + 1 < name.size() &&
+         name[underscore + 1] >= '0' && name[underscore + 1] <= '9';
 }
 
 bool IsTemporary(std::string_view path) {

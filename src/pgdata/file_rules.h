@@ -15,18 +15,18 @@ namespace pgrejoin {
 enum class FileType : uint8_t { kRegular, kDirectory, kSymlink };
 
 enum class FileClass {
-  kControlFile,       // global/pg_control: fenced first, published last
-  kRelation,          // main fork of a permanent or unlogged relation: copied block by block
-  kRelationFork,      // _fsm, _vm, _init: copied whole
-  kTemporary,         // temporary relations, pgsql_tmp: removed
-  kOther,             // PostgreSQL's own, not block structured (pg_xact, pg_filenode.map): whole
-  kVersionFile,       // PG_VERSION: only copied where it is missing
-  kEmptied,           // content of directories the server rebuilds or that must not survive: removed
-  kWal,               // below pg_wal: has rules of its own
-  kNeverFetched,      // backup_label, postmaster.pid, ...: removed
-  kConfiguration,     // configuration, certificates, logs: the target's are kept
-  kOwn,               // our journal and what belongs to it: invisible
-  kForeign,           // not PostgreSQL's: see ExtraFiles
+  kControlFile,    // global/pg_control: fenced first, published last
+  kRelation,       // main fork of a permanent or unlogged relation: copied block by block
+  kRelationFork,   // _fsm, _vm, _init: copied whole
+  kTemporary,      // temporary relations, pgsql_tmp: removed
+  kOther,          // PostgreSQL's own, not block structured (pg_xact, pg_filenode.map): whole
+  kVersionFile,    // PG_VERSION: only copied where it is missing
+  kEmptied,        // content of directories the server rebuilds or that must not survive: removed
+  kWal,            // below pg_wal: has rules of its own
+  kNeverFetched,   // backup_label, postmaster.pid, ...: removed
+  kConfiguration,  // configuration, certificates, logs: the target's are kept
+  kOwn,            // our journal and what belongs to it: invisible
+  kForeign,        // not PostgreSQL's: see ExtraFiles
 };
 
 FileClass ClassifyPath(std::string_view path);

@@ -37,9 +37,8 @@ std::optional<TimelineId> ParseTimelineId(std::string_view text) {
 }
 
 [[noreturn]] void Malformed(TimelineId own, std::string_view line) {
-  throw Error(ErrorKind::kNotRewindable,
-              "syntax error in history file of timeline " + std::to_string(own) + ": " +
-                  Printable(line));
+  throw Error(ErrorKind::kNotRewindable, "syntax error in history file of timeline " +
+                                             std::to_string(own) + ": " + Printable(line));
 }
 
 }  // namespace

@@ -47,12 +47,13 @@ class TimelineHistory {
 
 // The last position that both lines of descent share.
 struct ForkPoint {
-  TimelineId tli = 0;    // the last common timeline
-  Lsn lsn;               // where they part; 0 = never (one is the other's line, or they are equal)
+  TimelineId tli = 0;  // the last common timeline
+  Lsn lsn;             // where they part; 0 = never (one is the other's line, or they are equal)
 };
 
 // nullopt: no common ancestor.
-std::optional<ForkPoint> FindForkPoint(const TimelineHistory& target, const TimelineHistory& source);
+std::optional<ForkPoint> FindForkPoint(const TimelineHistory& target,
+                                       const TimelineHistory& source);
 
 // "00000002.history"
 std::string TimelineHistoryFileName(TimelineId tli);

@@ -1,7 +1,6 @@
 #include "pgdata/types.h"
 
 #include <charconv>
-
 #include <cinttypes>
 #include <cstdio>
 
@@ -34,8 +33,7 @@ std::optional<Lsn> Lsn::Parse(std::string_view text) {
 }
 
 std::string RelFileLocator::ToString() const {
-  return std::to_string(tablespace) + "/" + std::to_string(database) + "/" +
-         std::to_string(number);
+  return std::to_string(tablespace) + "/" + std::to_string(database) + "/" + std::to_string(number);
 }
 
 }  // namespace pgrejoin

@@ -1,5 +1,6 @@
 // The small nouns of PostgreSQL that every folder speaks.
-// Lsn: XLogRecPtr (src/include/access/xlogdefs.h); RelFileLocator (src/include/storage/relfilelocator.h).
+// Lsn: XLogRecPtr (src/include/access/xlogdefs.h); RelFileLocator
+// (src/include/storage/relfilelocator.h).
 #pragma once
 
 #include <compare>

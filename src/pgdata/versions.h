@@ -1,7 +1,7 @@
 // What differs between the supported majors, one row each. Sources: PG_CONTROL_VERSION and the
-// struct in src/include/catalog/pg_control.h, CATALOG_VERSION_NO in catversion.h, XLOG_PAGE_MAGIC in
-// xlog_internal.h, image flags in xlogrecord.h, DBASE records in commands/dbcommands_xlog.h; checked
-// against live servers by tests/postgres.
+// struct in src/include/catalog/pg_control.h, CATALOG_VERSION_NO in catversion.h, XLOG_PAGE_MAGIC
+// in xlog_internal.h, image flags in xlogrecord.h, DBASE records in commands/dbcommands_xlog.h;
+// checked against live servers by tests/postgres.
 //
 // 14, 15 and 16 share a control version, so the catalog version chooses the row.
 #pragma once

@@ -1,8 +1,8 @@
 #include "wal/wal_reader.h"
 
-#include <algorithm>
-
 #include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
 
 #include "base/crc32c.h"
 #include "base/error.h"

@@ -1,9 +1,9 @@
 // Pages to records: src/backend/access/transam/xlogreader.c.
 //
-// Reads forward from a record's start. The end of valid WAL is an answer, not an error: on a crashed
-// server it is the first record that is not whole, which this reader finds by the same checks as
-// crash recovery does (length, previous-record link, page address and timeline, CRC). A record whose
-// CRC is right but whose content is not understood throws instead.
+// Reads forward from a record's start. The end of valid WAL is an answer, not an error: on a
+// crashed server it is the first record that is not whole, which this reader finds by the same
+// checks as crash recovery does (length, previous-record link, page address and timeline, CRC). A
+// record whose CRC is right but whose content is not understood throws instead.
 //
 // Not thread-safe. Holds one chunk of a segment and at most one record in memory.
 #pragma once
@@ -49,7 +49,6 @@ class WalReader {
   std::variant<const WalRecord*, EndOfWal> Next();
 
  private:
-
   // nullptr when the page is not there or not valid; page_problem_ then says why.
   const std::byte* LoadPage(Lsn page_start);
   bool ValidatePageHeader(Bytes page, Lsn page_start);

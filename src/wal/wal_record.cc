@@ -106,7 +106,8 @@ class FragmentReader {
       if (image_bytes > kBlockBytes) Fail("image is larger than a block");
       hole_bytes = kBlockBytes - image_bytes;
     }
-    const bool hole_fits = hole_offset > 0 && hole_bytes > 0 && hole_offset + hole_bytes <= kBlockBytes;
+    const bool hole_fits =
+        hole_offset > 0 && hole_bytes > 0 && hole_offset + hole_bytes <= kBlockBytes;
     if (has_hole && !hole_fits) Fail("image hole does not fit its block");
     if (!has_hole && (hole_offset != 0 || (!compressed && image_bytes != kBlockBytes))) {
       Fail("image without a hole is not a block");
@@ -117,8 +118,8 @@ class FragmentReader {
   }
 
   [[noreturn]] void Fail(const std::string& what) const {
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("WAL record at {} is not understood: {}", out_->start.ToString(), what));
+    throw Error(ErrorKind::kNotRewindable, fmt::format("WAL record at {} is not understood: {}",
+                                                       out_->start.ToString(), what));
   }
 
   Bytes rest_;
