@@ -35,8 +35,11 @@ install() {
   ((${#missing[@]})) || return 0
   [[ $EUID == 0 ]] || die "missing Debian packages; as root: apt-get install ${missing[*]}"
   say "installing ${missing[*]}"
-  apt-get -qq update >&2
-  DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}" >&2
+  mkdir -p "$CACHE"
+  {
+    apt-get -qq update
+    DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends "${missing[@]}"
+  } >"$CACHE/apt.log" 2>&1 || { cat "$CACHE/apt.log" >&2; die "apt-get failed"; }
 }
 
 install_group() {
