@@ -21,13 +21,17 @@ constexpr uint64_t kWalLongHeaderBytes = 40;
 }
 
 void CheckNothingHidden(const WalRecord& record, const RecordEffect& effect,
-                        const RewindFacts& facts) {
+                        const RewindFacts& facts, bool* hints_known_on) {
   if (const auto* change = std::get_if<ParameterChangeEffect>(&effect)) {
     if (change->wal_level < kWalLevelReplica) Hidden(record, "wal_level was set to minimal");
-    // The record tells what wal_log_hints is from here on, and none what it was before.
-    if (facts.target_control.data_checksum_version() == 0) {
+    // A hint of before the fork is right on the source too. After it, the setting must have been on
+    // all the time, and a record tells only what it is from there on.
+    const bool after_fork = record.start >= facts.fork.lsn;
+    const bool on_all_the_time = *hints_known_on && change->wal_log_hints;
+    if (after_fork && !on_all_the_time && facts.target_control.data_checksum_version() == 0) {
       Hidden(record, "there are no data checksums and wal_log_hints may have been changed");
     }
+    *hints_known_on = change->wal_log_hints;
   } else if (const auto* fpw = std::get_if<FullPageWritesEffect>(&effect); fpw && !fpw->on) {
     Hidden(record, "full_page_writes was switched off");
   } else if (const auto* checkpoint = std::get_if<CheckPointEffect>(&effect);
@@ -75,6 +79,7 @@ TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* fac
   TargetScan scan;
   facts->discarded_transactions = 0;
   facts->discarded_bytes = end - facts->fork.lsn;
+  bool hints_known_on = false;
   reader.Seek(start);
   Lsn position = start;
   while (position < end) {
@@ -88,7 +93,7 @@ TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* fac
     }
     const WalRecord& record = *std::get<const WalRecord*>(next);
     const RecordEffect effect = EffectOf(record, version);
-    CheckNothingHidden(record, effect, *facts);
+    CheckNothingHidden(record, effect, *facts, &hints_known_on);
     for (const BlockReference& block : record.blocks) {
       if (block.fork == ForkNumber::kMain) facts->blocks.Add(block.locator, block.block);
     }
