@@ -64,7 +64,9 @@ void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts, TargetScan* s
 bool IsUnfinishedRecord(const EndOfWal& stop, Lsn flush) {
   // Not even a length: only a page header can stand there.
   if (stop.record_bytes == 0) return flush - stop.lsn <= kWalLongHeaderBytes;
-  return stop.lsn + stop.record_bytes >= flush &&
+  // Generously: checked_to guards the other side.
+  const uint64_t pages = stop.record_bytes / (kWalPageBytes - kWalLongHeaderBytes) + 2;
+  return stop.lsn + stop.record_bytes + pages * kWalLongHeaderBytes >= flush &&
          stop.checked_to.value >= flush.value / kWalPageBytes * kWalPageBytes;
 }
 
