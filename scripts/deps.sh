@@ -68,7 +68,8 @@ install_go() {
   say "fetching $GO_RELEASE"
   version=v0.0.1-$GO_RELEASE.linux-$(dpkg --print-architecture)
   mkdir -p "$CACHE"
-  modules=$(mktemp -d "$CACHE/go.XXXXXX")
+  rm -rf "$CACHE"/go.new.* # of a run that failed
+  modules=$(mktemp -d "$CACHE/go.new.XXXXXX")
   # Outside of any module, and without a work space or module flags of the caller.
   (cd "$modules" && GOFLAGS=-modcacherw GOWORK=off GOMODCACHE=$modules go mod download "golang.org/toolchain@$version")
   # Modules carry no permissions.
