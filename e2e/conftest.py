@@ -8,14 +8,6 @@ import pytest
 from evidence import Evidence
 from release import HERE, ROLES, Release, cluster, run
 
-# The long run only (./dev test --long e2e): not yet seen green from beginning to end.
-collect_ignore = (
-    []
-    if os.environ.get("PG_REJOIN_LONG")
-    else ["test_source_unreachable.py", "test_two_primaries.py", "test_secrets.py"]
-)
-
-
 STATE = pathlib.Path(os.environ.get("PG_REJOIN_STATE", "/var/lib/pg-rejoin-e2e"))
 
 
