@@ -35,6 +35,8 @@ FileClass ClassifyPath(std::string_view path);
 inline constexpr std::string_view kOwnDirectory = "pg_rejoin";
 // The same for WAL, which is moved by rename and pg_wal may be another file system.
 inline constexpr std::string_view kOwnWalDirectory = "pg_wal/pg_rejoin";
+// Below it: the target's WAL of the line that is given up.
+inline constexpr std::string_view kDivergedWalDirectory = "pg_wal/pg_rejoin/diverged";
 
 // A main fork's segment file: "base/5/16384.1" is segment 1 of 1663/5/16384.
 struct RelationSegment {

@@ -7,25 +7,28 @@
 
 namespace pgrejoin {
 
+ForkPoint FindCommonFork(const TimelineHistory& target, const TimelineHistory& source) {
+  if (const auto fork = FindForkPoint(target, source)) return *fork;
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("could not find common ancestor of the source and target cluster's "
+                          "timelines (target {}, source {})",
+                          target.ToString(), source.ToString()));
+}
+
 Divergence FindDivergence(const LocalState& local, const SourceIdentity& source) {
-  const auto fork = FindForkPoint(local.history, source.history);
-  if (!fork) {
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("could not find common ancestor of the source and target cluster's "
-                            "timelines (target {}, source {})",
-                            local.history.ToString(), source.history.ToString()));
-  }
-  Divergence divergence{*fork, false};
-  if (fork->lsn.valid()) {
-    divergence.diverged = local.tail.end > fork->lsn;
+  const ForkPoint fork = FindCommonFork(local.history, source.history);
+  Divergence divergence{fork, false};
+  if (fork.lsn.valid()) {
+    divergence.diverged = local.tail.end > fork.lsn;
   } else if (local.tail.end > source.flush_lsn) {
     // The same line, and the target has more of it than the source: which of the two is the
     // truth is not for us to say.
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("the target's WAL ends at {}, past the source's {} on the same timeline "
-                            "{}",
-                            local.tail.end.ToString(), source.flush_lsn.ToString(), fork->tli),
-                "Is the source really the primary? A promoted server is on a timeline of its own.");
+    throw Error(
+        ErrorKind::kNotRewindable,
+        fmt::format("the target's WAL ends at {}, past the source's {} on the same timeline "
+                    "{}",
+                    local.tail.end.ToString(), source.flush_lsn.ToString(), fork.tli),
+        "Is the source really the primary? A promoted server is on a timeline of its own.");
   }
   return divergence;
 }

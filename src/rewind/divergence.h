@@ -8,6 +8,10 @@
 
 namespace pgrejoin {
 
+// Where target and source parted by their histories. Throws Error(kNotRewindable) without a common
+// ancestor.
+ForkPoint FindCommonFork(const TimelineHistory& target, const TimelineHistory& source);
+
 struct Divergence {
   // The last common position. lsn 0: the target's line is wholly the source's.
   ForkPoint fork;
@@ -19,9 +23,9 @@ struct Divergence {
 Divergence FindDivergence(const LocalState& local, const SourceIdentity& source);
 
 // Timeline numbers and fork positions can be equal by accident: two nodes may both have become
-// timeline 2 at the same place. So the last record that both should have must have the same checksum
-// on both sides. Throws Error(kNotRewindable) when it differs; false when the source has removed
-// that part of its WAL.
+// timeline 2 at the same place. So the last record that both should have must have the same
+// checksum on both sides. Throws Error(kNotRewindable) when it differs; false when the source has
+// removed that part of its WAL.
 bool CheckCommonRecord(RewindSource& source, const TimelineHistory& source_history,
                        const WalLayout& layout, const WalRecord& record);
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -25,8 +26,12 @@ struct RewindFacts {
 
   ControlFile target_control;  // as it was before the fence
   TimelineHistory target_history;
-  TimelineHistory source_history;  // at first contact
+  // The source of the attempt that wrote this, and its flush position then. One that is on another
+  // line, or has less WAL, is not the server from which the earlier attempts copied.
+  TimelineHistory source_history;
+  Lsn source_flush;
   ForkPoint fork;
+  Lsn last_common_record;  // the one that ends at the fork
   Lsn target_end;
   // Where replay will begin, and from which checkpoint.
   BackupLabel label;
@@ -42,9 +47,16 @@ struct RewindFacts {
   std::map<RelFileLocator, BlockNumber> truncated;
   // Of the WAL up to the fork, which the target will replay.
   DatabaseCopies copies;
+  // For the hint bits of a standby: WAL of the target holds a change of timeline, and the oldest
+  // transaction that ended after the fork.
+  bool was_standby = false;
+  std::optional<TransactionId> oldest_decided;
   uint64_t discarded_transactions = 0;
   uint64_t discarded_bytes = 0;
   std::vector<TargetFile> target_files;  // as they were before the first change
+  // Main forks that this or an earlier attempt may have changed, and how many bytes of each may
+  // still be the target's own; what is behind them may be of any source, or zeros.
+  std::map<std::string, uint64_t> attempted;
 };
 
 }  // namespace pgrejoin

@@ -1,7 +1,9 @@
 #include "rewind/journal.h"
 
-#include <nlohmann/json.hpp>
 #include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "base/crc32c.h"
 #include "base/error.h"
@@ -12,7 +14,7 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 1;
+constexpr int kFormat = 2;
 constexpr size_t kJournalBytesMax = size_t{4} << 30;
 const std::string kDirectory(kOwnDirectory);
 const std::string kJournalPath = kDirectory + "/journal";
@@ -95,13 +97,17 @@ Json HeadJson(const RewindFacts& facts) {
           {"control", ToHex(facts.target_control.raw())},
           {"target_history", facts.target_history.ToString()},
           {"source_history", facts.source_history.ToString()},
+          {"source_flush", facts.source_flush.ToString()},
           {"fork_timeline", facts.fork.tli},
           {"fork_lsn", facts.fork.lsn.ToString()},
+          {"last_common_record", facts.last_common_record.ToString()},
           {"target_end", facts.target_end.ToString()},
           {"start_lsn", facts.label.start.ToString()},
           {"start_timeline", facts.label.timeline},
           {"checkpoint_lsn", facts.label.checkpoint.ToString()},
           {"start_next_xid", facts.start_next_xid},
+          {"was_standby", facts.was_standby},
+          {"oldest_decided", facts.oldest_decided ? Json(*facts.oldest_decided) : Json()},
           {"discarded_transactions", facts.discarded_transactions},
           {"discarded_bytes", facts.discarded_bytes}};
 }
@@ -120,23 +126,29 @@ TimelineHistory HistoryFromJson(const Json& json) {
 
 RewindFacts FactsFromHead(const Json& head) {
   if (const int format = head.at("format").get<int>(); format != kFormat) {
-    throw Error(ErrorKind::kTargetFailed,
-                fmt::format("the rewind journal has format {}, this program writes {}", format,
-                            kFormat),
-                "Finish the rewind with the version of pg-rejoin that began it.");
+    throw Error(
+        ErrorKind::kTargetFailed,
+        fmt::format("the rewind journal has format {}, this program writes {}", format, kFormat),
+        "Finish the rewind with the version of pg-rejoin that began it.");
   }
   std::string control;
   if (!FromHex(head.at("control").get<std::string>(), &control)) Damaged("control file");
   RewindFacts facts(ControlFile::Parse(AsBytes(control), "journal's"));
   facts.target_history = HistoryFromJson(head.at("target_history"));
   facts.source_history = HistoryFromJson(head.at("source_history"));
+  facts.source_flush = LsnFromJson(head.at("source_flush"));
   facts.fork = {head.at("fork_timeline").get<TimelineId>(), LsnFromJson(head.at("fork_lsn"))};
+  facts.last_common_record = LsnFromJson(head.at("last_common_record"));
   facts.target_end = LsnFromJson(head.at("target_end"));
   facts.label.start = LsnFromJson(head.at("start_lsn"));
   facts.label.timeline = head.at("start_timeline").get<TimelineId>();
   facts.label.checkpoint = LsnFromJson(head.at("checkpoint_lsn"));
   facts.label.ours = true;
   facts.start_next_xid = head.at("start_next_xid").get<uint64_t>();
+  facts.was_standby = head.at("was_standby").get<bool>();
+  if (const Json& oldest = head.at("oldest_decided"); !oldest.is_null()) {
+    facts.oldest_decided = oldest.get<TransactionId>();
+  }
   facts.discarded_transactions = head.at("discarded_transactions").get<uint64_t>();
   facts.discarded_bytes = head.at("discarded_bytes").get<uint64_t>();
   return facts;
@@ -225,6 +237,8 @@ void ReadLine(const Json& line, RewindFacts* facts) {
     facts->copies.touched.insert(line.at("database_touched").get<Oid>());
   } else if (line.contains("truncated")) {
     facts->truncated[LocatorFromJson(line.at("truncated"))] = line.at("to").get<BlockNumber>();
+  } else if (line.contains("attempted")) {
+    facts->attempted[PathFromJson(line.at("attempted"))] = line.at("own_bytes").get<uint64_t>();
   }
 }
 
@@ -243,6 +257,8 @@ std::string_view CheckedLines(std::string_view content) {
   const std::string_view lines = content.substr(0, last + 1);
   const Json foot = ParseLine(content.substr(last + 1));
   if (foot.at("crc32c").get<uint32_t>() != ComputeCrc32c(AsBytes(lines))) Damaged("wrong checksum");
+  const auto count = static_cast<uint64_t>(std::count(lines.begin(), lines.end(), '\n'));
+  if (foot.at("lines").get<uint64_t>() != count) Damaged("wrong number of lines");
   return lines;
 }
 
@@ -262,6 +278,9 @@ void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const Rewin
   WriteDatabaseCopies(facts.copies, &out);
   WriteBlocks(facts, &out);
   for (const TargetFile& file : facts.target_files) out.Line(FileJson(file));
+  for (const auto& [path, own_bytes] : facts.attempted) {
+    out.Line({{"attempted", PathJson(path)}, {"own_bytes", own_bytes}});
+  }
   for (const PlanEntry& entry : plan.entries) {
     out.Line({{"plan", PathJson(entry.path)},
               {"action", FileActionName(entry.action)},

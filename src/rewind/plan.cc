@@ -1,11 +1,11 @@
 #include "rewind/plan.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <charconv>
 #include <map>
 #include <tuple>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -76,7 +76,8 @@ class Planner {
       case FileClass::kTemporary:
         return RemoveIfThere(path, state, "temporary");
       case FileClass::kVersionFile:
-        if (state.source != nullptr && state.original != nullptr && state.current != nullptr) {
+        if (state.source != nullptr && state.original != nullptr && state.current != nullptr &&
+            state.current->size == state.source->size) {
           return Keep(path, state, "the same on both sides");
         }
         return DecideWhole(path, state);
@@ -92,8 +93,8 @@ class Planner {
   }
 
   // The server discards such a file at the start of replay, and some minors of 17 then believe that
-  // it was restored and lose the transaction (CheckPointTwoPhase, PrepareRedoAdd in twophase.c). The
-  // name is the transaction id, from 17 on with its epoch.
+  // it was restored and lose the transaction (CheckPointTwoPhase, PrepareRedoAdd in twophase.c).
+  // The name is the transaction id, from 17 on with its epoch.
   bool PreparedAfterStart(const std::string& path) const {
     constexpr std::string_view kDirectory = "pg_twophase/";
     if (!path.starts_with(kDirectory)) return false;
@@ -124,17 +125,18 @@ class Planner {
 
   void DecideTablespaceLink(const std::string& path, const PathState& state) {
     if (state.current == nullptr) {
-      throw Error(ErrorKind::kNotRewindable,
-                  fmt::format("the source has tablespace \"{}\" and the target has not",
-                              Printable(path)),
-                  "Create its directory and link it below pg_tblspc on the target, as on the source.");
+      throw Error(
+          ErrorKind::kNotRewindable,
+          fmt::format("the source has tablespace \"{}\" and the target has not", Printable(path)),
+          "Create its directory and link it below pg_tblspc on the target, as on the source.");
     }
     if (state.current->link_target != state.source->link_target) {
-      throw Error(ErrorKind::kNotRewindable,
-                  fmt::format("tablespace \"{}\" leads to \"{}\" on the target and to \"{}\" on the "
-                              "source",
-                              Printable(path), Printable(state.current->link_target),
-                              Printable(state.source->link_target)));
+      throw Error(
+          ErrorKind::kNotRewindable,
+          fmt::format("tablespace \"{}\" leads to \"{}\" on the target and to \"{}\" on the "
+                      "source",
+                      Printable(path), Printable(state.current->link_target),
+                      Printable(state.source->link_target)));
     }
     Keep(path, state, "the same on both sides");
   }
@@ -170,7 +172,8 @@ class Planner {
       return CopyWhole(path, state, "unlogged on the target: its changes are in no WAL");
     }
     if (facts_.copied_databases.contains({locator.tablespace, locator.database})) {
-      return CopyWhole(path, state, "its database's files were copied on the target after the fork");
+      return CopyWhole(path, state,
+                       "its database's files were copied on the target after the fork");
     }
     if (facts_.created.contains(locator)) {
       return CopyWhole(path, state, "created on the target after the fork under the same number");
@@ -183,14 +186,16 @@ class Planner {
 
   void CopyBlocks(const std::string& path, const PathState& state, const RelationSegment& segment) {
     const uint64_t source_blocks = (state.source->size + kBlockBytes - 1) / kBlockBytes;
-    // The shortest the target's file ever was: everything behind may be of the interrupted run, or
+    const auto attempted = facts_.attempted.find(path);
+    // The shortest the target's file ever was: everything behind may be of an interrupted run, or
     // missing. A partial last block is rounded down, so that no block mixes two histories.
-    uint64_t target_size = state.original->size;
-    if (state.current != nullptr) target_size = std::min(target_size, state.current->size);
-    if (state.current == nullptr) target_size = 0;
-    const uint64_t tail = std::min(TailStart(segment, target_size / kBlockBytes), source_blocks);
+    uint64_t own_bytes = state.original->size;
+    own_bytes = std::min(own_bytes, state.current != nullptr ? state.current->size : 0);
+    if (attempted != facts_.attempted.end()) own_bytes = std::min(own_bytes, attempted->second);
+    const uint64_t tail = std::min(TailStart(segment, own_bytes / kBlockBytes), source_blocks);
 
-    PlanEntry entry = MakeEntry(path, state, FileAction::kCopyBlocks, "changed blocks and the tail");
+    PlanEntry entry =
+        MakeEntry(path, state, FileAction::kCopyBlocks, "changed blocks and the tail");
     if (const BlockBitmap* changed = facts_.blocks.Find(segment)) {
       changed->ForEachRun([&](BlockNumber first, BlockNumber count) {
         if (first >= tail) return;
@@ -203,7 +208,8 @@ class Planner {
           {static_cast<BlockNumber>(tail), static_cast<BlockNumber>(source_blocks - tail)});
     }
     const uint64_t now = state.current != nullptr ? state.current->size : 0;
-    const bool changed = !entry.runs.empty() || now != state.source->size;
+    const bool changed =
+        !entry.runs.empty() || now != state.source->size || attempted != facts_.attempted.end();
     if (changed && segment.segment == 0 && source_blocks > 0) AddFirstBlock(&entry.runs);
     if (!changed) {
       entry.action = FileAction::kKeep;
@@ -298,5 +304,20 @@ const char* FileActionName(FileAction action) {
 }
 
 RewindPlan MakePlan(const PlanInput& input) { return Planner(input).Run(); }
+
+void NoteAttempt(const RewindPlan& plan, RewindFacts* facts) {
+  for (const PlanEntry& entry : plan.entries) {
+    const bool changed = entry.action == FileAction::kCopyWhole ||
+                         entry.action == FileAction::kCopyBlocks ||
+                         entry.action == FileAction::kRemove;
+    if (!changed || !ParseRelationPath(entry.path)) continue;
+    uint64_t own_bytes = 0;
+    if (entry.action == FileAction::kCopyBlocks && entry.on_target) {
+      own_bytes = std::min(entry.target_size, entry.source_size);
+    }
+    const auto [at, inserted] = facts->attempted.emplace(entry.path, own_bytes);
+    if (!inserted) at->second = std::min(at->second, own_bytes);
+  }
+}
 
 }  // namespace pgrejoin

@@ -32,11 +32,11 @@ struct PlanEntry {
   std::string path;
   FileType type = FileType::kRegular;
   FileAction action = FileAction::kKeep;
-  const char* reason = "";   // a constant
+  const char* reason = "";  // a constant
   uint64_t source_size = 0;
   uint64_t target_size = 0;
   uint64_t bytes_to_copy = 0;
-  bool on_target = false;  // there is something under this name now
+  bool on_target = false;      // there is something under this name now
   std::vector<BlockRun> runs;  // kCopyBlocks: within the segment file, ascending, disjoint
 };
 
@@ -58,5 +58,8 @@ struct PlanInput {
 // Paths below pg_wal are not in the plan: WAL has its own rules (rewind/wal_install.h).
 // Throws Error(kNotRewindable) when the two sides cannot be brought together.
 RewindPlan MakePlan(const PlanInput& input);
+
+// What carrying out plan may do to main forks, for the journal.
+void NoteAttempt(const RewindPlan& plan, RewindFacts* facts);
 
 }  // namespace pgrejoin

@@ -2,9 +2,8 @@
 
 #include <fstream>
 #include <map>
-#include <set>
-
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/error.h"
 #include "rewind/apply.h"
@@ -82,8 +81,7 @@ std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
                        const std::string& blocks_file) {
   const TargetDirectory target = TargetDirectory::OpenForReading(pgdata);
   if (JournalExists(target)) {
-    return Json{{"verdict", "resume"},
-                {"reason", "an interrupted rewind is to be finished first"}}
+    return Json{{"verdict", "resume"}, {"reason", "an interrupted rewind is to be finished first"}}
         .dump(2);
   }
   const LocalState local = ReadLocalState(target);
@@ -91,19 +89,20 @@ std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
   const ControlFile source_control = ReadControlOf(source);
   CheckCompatible(local.control, source_control);
   const Divergence divergence = FindDivergence(local, identity);
-  Json json = {{"system_identifier", std::to_string(local.control.system_identifier())},
-               {"major_version", local.control.version().major},
-               {"target", {{"timeline", local.history.timeline()},
-                           {"history", local.history.ToString()}}},
-               {"source", {{"timeline", identity.history.timeline()},
-                           {"history", identity.history.ToString()},
-                           {"flush_lsn", identity.flush_lsn.ToString()}}},
-               {"end", {{"lsn", local.tail.end.ToString()}}}};
+  Json json = {
+      {"system_identifier", std::to_string(local.control.system_identifier())},
+      {"major_version", local.control.version().major},
+      {"target", {{"timeline", local.history.timeline()}, {"history", local.history.ToString()}}},
+      {"source",
+       {{"timeline", identity.history.timeline()},
+        {"history", identity.history.ToString()},
+        {"flush_lsn", identity.flush_lsn.ToString()}}},
+      {"end", {{"lsn", local.tail.end.ToString()}}}};
   if (!divergence.diverged) {
     json["verdict"] = "nothing to do";
     return json.dump(2);
   }
-  CheckRewindable(local, identity, source_control);
+  CheckRewindable(local.control, identity, source_control);
   const RewindFacts facts =
       SurveyTarget(target, local, divergence.fork, source, identity, source_control);
   const RewindPlan plan =

@@ -1,10 +1,10 @@
 #include "rewind/rewind.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <string>
 #include <vector>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -99,37 +99,38 @@ class Rewinder {
       Follow(local, identity);
       return;
     }
-    CheckRewindable(local, identity, source_control);
+    CheckRewindable(local.control, identity, source_control);
     LogInfo("servers diverged at WAL location {} on timeline {}", divergence.fork.lsn.ToString(),
             divergence.fork.tli);
-    const RewindFacts facts =
+    RewindFacts facts =
         SurveyTarget(target_, local, divergence.fork, source_, identity, source_control);
     Describe(facts, &result_);
-    LogInfo("rewinding from last common checkpoint at {} on timeline {}: {} transactions and {} "
-            "bytes of WAL of the target will be discarded",
-            facts.label.checkpoint.ToString(), facts.label.timeline, facts.discarded_transactions,
-            facts.discarded_bytes);
+    LogInfo(
+        "rewinding from last common checkpoint at {} on timeline {}: {} transactions and {} "
+        "bytes of WAL of the target will be discarded",
+        facts.label.checkpoint.ToString(), facts.label.timeline, facts.discarded_transactions,
+        facts.discarded_bytes);
     result_.outcome = RewindOutcome::kRewound;
     if (options_.dry_run) {
       result_.bytes_to_copy =
           PlanWithoutChanges(target_, facts, source_, identity, options_.extra_files).bytes_to_copy;
       return;
     }
-    Carry(facts, identity);
+    Carry(&facts, identity);
   }
 
   // Nothing has to be undone; the end of the target's WAL is on the source's line.
   void Follow(const LocalState& local, const SourceIdentity& identity) {
     TargetWal wal(target_, local.control, local.history);
-    const bool checked =
-        CheckCommonRecord(source_, identity.history, LayoutOf(local.control),
-                          ReadRecordAt(wal.reader(), local.tail.last_record));
+    const bool checked = CheckCommonRecord(source_, identity.history, LayoutOf(local.control),
+                                           ReadRecordAt(wal.reader(), local.tail.last_record));
     if (!checked && !local.control.in_recovery()) {
-      throw Error(ErrorKind::kNotRewindable,
-                  fmt::format("the source no longer has its WAL at {}, so it cannot be told whether "
-                              "the target is on its line",
-                              local.tail.last_record.ToString()),
-                  "Clone the target anew. A larger wal_keep_size prevents this.");
+      throw Error(
+          ErrorKind::kNotRewindable,
+          fmt::format("the source no longer has its WAL at {}, so it cannot be told whether "
+                      "the target is on its line",
+                      local.tail.last_record.ToString()),
+          "Clone the target anew. A larger wal_keep_size prevents this.");
     }
     result_.outcome = RewindOutcome::kNothingToDo;
     if (options_.dry_run) return;
@@ -161,13 +162,14 @@ class Rewinder {
     }
   }
 
-  void Carry(const RewindFacts& facts, const SourceIdentity& identity) {
+  void Carry(RewindFacts* facts, const SourceIdentity& identity) {
     // Left by a run that was killed before its journal, or after it was removed.
     RemoveJournal(target_);
-    RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/false);
+    RewindRun run(target_, source_, options_, *facts, identity, progress_, /*resumed=*/false);
     try {
       run.Prepare();
-      WriteJournal(target_, facts, run.plan());
+      NoteAttempt(run.plan(), facts);
+      WriteJournal(target_, *facts, run.plan());
     } catch (...) {
       RemoveJournal(target_);
       throw;
@@ -181,7 +183,7 @@ class Rewinder {
   }
 
   void Resume() {
-    const RewindFacts facts = ReadJournal(target_);
+    RewindFacts facts = ReadJournal(target_);
     Describe(facts, &result_);
     result_.outcome = RewindOutcome::kResumed;
     switch (MeaningOf(target_, facts)) {
@@ -202,10 +204,12 @@ class Rewinder {
     if (options_.dry_run) return;
     try {
       const SourceIdentity identity = source_.Identify();
-      CheckSameLine(facts, identity);
+      AdoptSource(identity, &facts);
       result_.source_timeline = identity.history.timeline();
       RewindRun run(target_, source_, options_, facts, identity, progress_, /*resumed=*/true);
       run.Prepare();
+      NoteAttempt(run.plan(), &facts);
+      WriteJournal(target_, facts, run.plan());
       result_.bytes_to_copy = run.plan().bytes_to_copy;
       result_.source_end = run.Carry();
     } catch (const Error& error) {
@@ -220,18 +224,27 @@ class Rewinder {
     if (result_.outcome == RewindOutcome::kNothingToDo) result_.outcome = if_nothing_to_do;
   }
 
-  void CheckSameLine(const RewindFacts& facts, const SourceIdentity& identity) {
-    const ControlFile control = ReadControlOf(source_);
-    CheckCompatible(facts.target_control, control);
+  // The earlier attempts copied from a server of facts' line; now it is identity that is copied
+  // from.
+  void AdoptSource(const SourceIdentity& identity, RewindFacts* facts) {
     if (identity.in_recovery) {
       throw Error(ErrorKind::kUnavailable, "the source server is in recovery");
     }
-    if (identity.history == facts.source_history) return;
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("the source is on another line ({}) than when the rewind began ({}), so "
-                            "what was copied cannot be told apart",
-                            identity.history.ToString(), facts.source_history.ToString()),
-                "Clone the target anew.");
+    const ControlFile control = ReadControlOf(source_);
+    CheckRewindable(facts->target_control, identity, control);
+    if (identity.history == facts->source_history && identity.flush_lsn >= facts->source_flush) {
+      facts->source_flush = identity.flush_lsn;
+      return;
+    }
+    LogWarning(
+        "the source is on another line ({} up to {}) than when the rewind began ({} up to {}): "
+        "deciding anew",
+        identity.history.ToString(), identity.flush_lsn.ToString(),
+        facts->source_history.ToString(), facts->source_flush.ToString());
+    ForgetStagedWal(target_);
+    SurveyAgain(target_, source_, identity, control, facts);
+    Describe(*facts, &result_);
+    KillPoint("line-changed");
   }
 
   static constexpr size_t kHistoryBytesMax = 16 << 20;

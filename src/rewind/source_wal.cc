@@ -1,11 +1,10 @@
 #include "rewind/source_wal.h"
 
+#include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <vector>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -21,9 +20,13 @@ constexpr uint64_t kPageBytes = 8192;
 constexpr size_t kCopyBytes = 1 << 20;
 constexpr size_t kHistoryBytesMax = 16 << 20;
 
-const std::string kStagedDirectory(kOwnWalDirectory);
-const std::string kAsideDirectory = kStagedDirectory + "/diverged";
-const std::string kAsideDone = kStagedDirectory + "/diverged.done";
+const std::string kDirectory(kOwnWalDirectory);
+const std::string kStagedDirectory = kDirectory + "/source";
+// The line that staged segments are of: they are worthless for another one.
+const std::string kLinePath = kDirectory + "/line";
+const std::string kAsideDirectory(kDivergedWalDirectory);
+const std::string kAsideDone = kDirectory + "/diverged.done";
+constexpr size_t kLineBytesMax = 1 << 20;
 
 std::string StagedPath(const std::string& name) { return kStagedDirectory + "/" + name; }
 std::string StatusPath(const std::string& name, const char* status) {
@@ -32,6 +35,8 @@ std::string StatusPath(const std::string& name, const char* status) {
 
 }  // namespace
 
+void ForgetStagedWal(TargetDirectory& target) { target.Remove(kLinePath, FileType::kRegular); }
+
 SourceWal::SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
                      const TimelineHistory& history)
     : source_(source),
@@ -39,7 +44,9 @@ SourceWal::SourceWal(RewindSource& source, TargetDirectory& target, const Rewind
       facts_(facts),
       history_(history),
       fork_(facts.fork),
-      installed_(target.Exists(kAsideDone)),
+      line_(fmt::format("{} from {}\n", history.ToString(), facts.fork.lsn.ToString())),
+      line_begun_(target.ReadFile(kLinePath, kLineBytesMax) == line_),
+      installed_(line_begun_ && target.Exists(kAsideDone)),
       segment_size_(facts.target_control.wal_segment_size()) {}
 
 // The newest timeline that reaches into the segment: what the source itself writes or wrote there,
@@ -58,17 +65,23 @@ LocalWalFiles SourceWal::OpenStaged() const {
       history_, segment_size_);
 }
 
+// An attempt with another line may have staged segments, and moved some into pg_wal: those are set
+// aside with the target's own.
+void SourceWal::BeginLine() {
+  target_.Remove(kAsideDone, FileType::kRegular);
+  target_.RemoveTree(kStagedDirectory);
+  target_.CreateDirectory(kDirectory);
+  target_.CreateDirectory(kStagedDirectory);
+  target_.ReplaceFile(kLinePath, AsBytes(line_));
+  line_begun_ = true;
+  KillPoint("line-begun");
+}
+
 void SourceWal::StagePrefix() {
   const uint64_t segment = SegmentOf(fork_.lsn);
   const std::string staged = StagedPath(SourceName(segment));
-  LocalWalFiles own(
-      [this](const std::string& name) {
-        UniqueFd fd = target_.OpenFile("pg_wal/" + name);
-        // An interrupted run may have begun to set segments aside.
-        if (!fd.valid()) fd = target_.OpenFile(kAsideDirectory + "/" + name);
-        return fd;
-      },
-      facts_.target_history, segment_size_);
+  LocalWalFiles own([this](const std::string& name) { return OpenOwnSegment(target_, name); },
+                    facts_.target_history, segment_size_);
   TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
   std::vector<std::byte> buffer(kCopyBytes);
   const uint64_t end = fork_.lsn.value % segment_size_;
@@ -84,7 +97,7 @@ void SourceWal::StagePrefix() {
 }
 
 void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
-  target_.CreateDirectory(kStagedDirectory);
+  if (!line_begun_) BeginLine();
   if (!installed_) StagePrefix();
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
@@ -159,7 +172,12 @@ void SourceWal::SetDivergedAside() {
       MarkArchived(name, statuses);
       continue;
     }
-    target_.Rename("pg_wal/" + name, kAsideDirectory + "/" + name);
+    if (target_.Exists(kAsideDirectory + "/" + name)) {
+      // The target's own is there; this one is of a source that is not followed any more.
+      target_.Remove("pg_wal/" + name, FileType::kRegular);
+    } else {
+      target_.Rename("pg_wal/" + name, kAsideDirectory + "/" + name);
+    }
     for (const char* status : {"ready", "done"}) {
       if (statuses.contains(fmt::format("{}.{}", name, status))) {
         target_.Remove(StatusPath(name, status), FileType::kRegular);
@@ -228,12 +246,13 @@ void CheckSourceWalAvailable(const std::set<std::string>& listed, const Timeline
        ++segment) {
     const std::string name = SegmentFileCandidates(history, segment, segment_size).front();
     if (listed.contains(name)) continue;
-    throw Error(ErrorKind::kNotRewindable,
-                fmt::format("the source no longer has WAL segment {}, which is needed from the fork "
-                            "at {} on",
-                            name, fork.ToString()),
-                "Restore it into the source's pg_wal, or clone the target anew. A larger "
-                "wal_keep_size prevents this.");
+    throw Error(
+        ErrorKind::kNotRewindable,
+        fmt::format("the source no longer has WAL segment {}, which is needed from the fork "
+                    "at {} on",
+                    name, fork.ToString()),
+        "Restore it into the source's pg_wal, or clone the target anew. A larger "
+        "wal_keep_size prevents this.");
   }
 }
 

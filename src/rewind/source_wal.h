@@ -22,14 +22,17 @@ struct SourceWalOptions {
   std::function<void(uint64_t)> on_bytes;
 };
 
+// What is staged will not be used again: fetched from a server that lost it, or from another line.
+void ForgetStagedWal(TargetDirectory& target);
+
 class SourceWal {
  public:
   // facts tell what the target was; history is the source's now. All must outlive this object.
   SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
             const TimelineHistory& history);
 
-  // Fetches what is not there yet, up to flush. What an earlier run fetched is reused as far as it
-  // decodes. The first segment's part before the fork is the target's own.
+  // Fetches what is not there yet, up to flush. What an earlier run fetched from the same line is
+  // reused as far as it decodes. The first segment's part before the fork is the target's own.
   void Stage(Lsn flush, const SourceWalOptions& options);
   // Reads the staged WAL from the fork.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
@@ -41,6 +44,7 @@ class SourceWal {
 
  private:
   uint64_t SegmentOf(Lsn lsn) const { return lsn.value / segment_size_; }
+  void BeginLine();
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
   void StagePrefix();
@@ -54,6 +58,8 @@ class SourceWal {
   const RewindFacts& facts_;
   const TimelineHistory& history_;
   ForkPoint fork_;
+  std::string line_;  // what staged segments have to be of
+  bool line_begun_;
   // An interrupted run has begun to move segments into pg_wal: they count as staged.
   bool installed_;
   uint32_t segment_size_;

@@ -5,29 +5,38 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "rewind/target_wal.h"
+#include "rewind/wal_scan.h"
 #include "wal/record_effects.h"
 
 namespace pgrejoin {
 namespace {
 
+// From where a server would start on the target as it is.
+CheckPointRecord OwnStart(const LocalState& local) {
+  CheckPointRecord own{local.control.checkpoint_lsn(), local.control.checkpoint()};
+  if (local.label) {
+    own.lsn = local.label->checkpoint;
+    own.checkpoint.redo = local.label->start;
+  }
+  return own;
+}
+
+CheckPointRecord OwnStart(const RewindFacts& facts) {
+  CheckPointRecord own{facts.label.checkpoint, {}};
+  own.checkpoint.redo = facts.label.start;
+  return own;
+}
+
 // Where replay on the target begins: the oldest of the last common checkpoint, the checkpoint from
 // which the target itself would start (an old restartpoint, if it was a standby) and the source's
 // (an old restartpoint, if it was promoted just now).
-CheckPointRecord ChooseStart(const CheckPointRecord& common, const LocalState& local,
+CheckPointRecord ChooseStart(const CheckPointRecord& common, const CheckPointRecord& own,
                              const ControlFile& source_control) {
   CheckPointRecord chosen = common;
-  const auto consider = [&](Lsn lsn, CheckPoint checkpoint) {
-    if (checkpoint.redo < chosen.checkpoint.redo) chosen = {lsn, checkpoint};
-  };
-  if (local.label) {
-    CheckPoint labelled = local.control.checkpoint();
-    labelled.redo = local.label->start;
-    labelled.timeline = local.label->timeline;
-    consider(local.label->checkpoint, labelled);
-  } else {
-    consider(local.control.checkpoint_lsn(), local.control.checkpoint());
+  const CheckPointRecord source{source_control.checkpoint_lsn(), source_control.checkpoint()};
+  for (const CheckPointRecord& other : {own, source}) {
+    if (other.checkpoint.redo < chosen.checkpoint.redo) chosen = other;
   }
-  consider(source_control.checkpoint_lsn(), source_control.checkpoint());
   return chosen;
 }
 
@@ -39,11 +48,12 @@ void CheckStartIsHere(WalReader& reader, const CheckPointRecord& start,
   reader.Seek(start.checkpoint.redo);
   const auto next = reader.Next();
   if (std::holds_alternative<const WalRecord*>(next)) return;
-  throw Error(ErrorKind::kUnavailable,
-              fmt::format("replay would begin at {}, where the target has no WAL any more: the source "
-                          "has not finished a checkpoint since it was promoted",
-                          start.checkpoint.redo.ToString()),
-              "Run CHECKPOINT on the source, or wait for it, and try again.");
+  throw Error(
+      ErrorKind::kUnavailable,
+      fmt::format("replay would begin at {}, where the target has no WAL any more: the source "
+                  "has not finished a checkpoint since it was promoted",
+                  start.checkpoint.redo.ToString()),
+      "Run CHECKPOINT on the source, or wait for it, and try again.");
 }
 
 // As the record itself has it: a control file's copy may be of a later checkpoint.
@@ -58,8 +68,8 @@ CheckPointRecord ReadCheckPoint(WalReader& reader, Lsn lsn, const PgVersion& ver
   return {lsn, checkpoint->checkpoint};
 }
 
-// On a standby hint bits reach the disk without WAL, also of transactions that ended after the fork.
-// So the scan, and nothing else, goes back to a checkpoint before the oldest of them began
+// On a standby hint bits reach the disk without WAL, also of transactions that ended after the
+// fork. So the scan, and nothing else, goes back to a checkpoint before the oldest of them began
 // (docs/explanation/safety.md, "hint bits of a standby").
 Lsn ScanStartForStandby(WalReader& reader, const CheckPointRecord& start, TransactionId oldest,
                         const PgVersion& version) {
@@ -68,25 +78,61 @@ Lsn ScanStartForStandby(WalReader& reader, const CheckPointRecord& start, Transa
     return static_cast<TransactionId>(checkpoint.checkpoint.next_full_xid);
   };
   while (TransactionIdPrecedes(oldest, next_xid())) {
-    checkpoint = FindCheckPointBefore(reader, checkpoint.lsn, version);
+    checkpoint = FindCheckPoint(reader, ReadRecordAt(reader, checkpoint.lsn).prev, version);
   }
   return checkpoint.checkpoint.redo;
 }
 
+// From the start of replay to end; of a standby also what lies before and is not replayed.
+void ReadChanges(WalReader& reader, const CheckPointRecord& start, Lsn end, RewindFacts* facts) {
+  const Lsn redo = start.checkpoint.redo;
+  facts->label = {redo, start.checkpoint.timeline, start.lsn, /*ours=*/true};
+  facts->start_next_xid = start.checkpoint.next_full_xid;
+  facts->discarded_bytes = facts->target_end - facts->fork.lsn;
+  facts->copies = {};
+  ScanTargetWal(reader, redo, end, facts);
+  const bool hints_unlogged = facts->target_control.in_recovery() || facts->was_standby;
+  if (!hints_unlogged || !facts->oldest_decided) return;
+  const Lsn from =
+      ScanStartForStandby(reader, start, *facts->oldest_decided, facts->target_control.version());
+  if (from >= redo) return;
+  const DatabaseCopies replayed = facts->copies;
+  ScanTargetWal(reader, from, redo, facts);
+  facts->copies = replayed;
+}
+
+// Where the chain from the fork's last common record backwards says that replay begins.
+CheckPointRecord FindStart(WalReader& reader, const CheckPointRecord& own,
+                           const ControlFile& source_control, const RewindFacts& facts) {
+  const PgVersion& version = facts.target_control.version();
+  const CheckPointRecord common = FindCheckPoint(reader, facts.last_common_record, version);
+  const CheckPointRecord chosen = ChooseStart(common, own, source_control);
+  CheckStartIsHere(reader, chosen, common);
+  return ReadCheckPoint(reader, chosen.lsn, version);
+}
+
+void CheckLastCommonRecord(WalReader& reader, RewindSource& source, const RewindFacts& facts) {
+  if (!CheckCommonRecord(source, facts.source_history, LayoutOf(facts.target_control),
+                         ReadRecordAt(reader, facts.last_common_record))) {
+    LogDebug("the source no longer has the record before the fork; histories alone were compared");
+  }
+}
+
 }  // namespace
 
-void CheckRewindable(const LocalState& local, const SourceIdentity& identity,
+void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
                      const ControlFile& source_control) {
-  CheckCompatible(local.control, source_control);
+  CheckCompatible(target_control, source_control);
   if (identity.in_recovery) {
     throw Error(ErrorKind::kNotRewindable, "the source server is in recovery",
                 "Rewind from the primary itself; a standby as source is not supported yet.");
   }
   if (!identity.full_page_writes || !source_control.checkpoint().full_page_writes) {
-    throw Error(ErrorKind::kNotRewindable, "\"full_page_writes\" must be enabled in the source server",
+    throw Error(ErrorKind::kNotRewindable,
+                "\"full_page_writes\" must be enabled in the source server",
                 "Set full_page_writes = on there and run CHECKPOINT.");
   }
-  if (local.control.data_checksum_version() == 0 && !local.control.wal_log_hints()) {
+  if (target_control.data_checksum_version() == 0 && !target_control.wal_log_hints()) {
     throw Error(ErrorKind::kNotRewindable,
                 "target server needs to use either data checksums or \"wal_log_hints = on\"",
                 "Clone the target anew, and switch one of them on for the next time.");
@@ -96,37 +142,36 @@ void CheckRewindable(const LocalState& local, const SourceIdentity& identity,
 RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
                          RewindSource& source, const SourceIdentity& identity,
                          const ControlFile& source_control) {
-  const PgVersion& version = local.control.version();
   TargetWal wal(target, local.control, local.history);
-  const CheckPointRecord common = FindCheckPointBefore(wal.reader(), fork.lsn, version);
-  const Lsn before_fork = ReadRecordAt(wal.reader(), fork.lsn).prev;
-  if (!CheckCommonRecord(source, identity.history, LayoutOf(local.control),
-                         ReadRecordAt(wal.reader(), before_fork))) {
-    LogDebug("the source no longer has the record before the fork; histories alone were compared");
-  }
-  const CheckPointRecord chosen = ChooseStart(common, local, source_control);
-  CheckStartIsHere(wal.reader(), chosen, common);
-  const CheckPointRecord start = ReadCheckPoint(wal.reader(), chosen.lsn, version);
-
   RewindFacts facts(local.control);
   facts.target_history = local.history;
   facts.source_history = identity.history;
+  facts.source_flush = identity.flush_lsn;
   facts.fork = fork;
+  facts.last_common_record = ReadRecordAt(wal.reader(), fork.lsn).prev;
   facts.target_end = local.tail.end;
-  facts.label = {start.checkpoint.redo, start.checkpoint.timeline, start.lsn, /*ours=*/true};
-  facts.start_next_xid = start.checkpoint.next_full_xid;
-  const TargetScan scan =
-      ScanTargetWal(wal.reader(), start.checkpoint.redo, local.tail.end, &facts);
-  if ((local.control.in_recovery() || scan.was_standby) && scan.oldest_decided) {
-    const Lsn from = ScanStartForStandby(wal.reader(), start, *scan.oldest_decided, version);
-    if (from < start.checkpoint.redo) {
-      const DatabaseCopies copies = facts.copies;  // of what will be replayed, not of all that is read
-      ScanTargetWal(wal.reader(), from, local.tail.end, &facts);
-      facts.copies = copies;
-    }
-  }
+  CheckLastCommonRecord(wal.reader(), source, facts);
+  const CheckPointRecord start = FindStart(wal.reader(), OwnStart(local), source_control, facts);
+  ReadChanges(wal.reader(), start, local.tail.end, &facts);
   target.ListFiles([&](TargetFile file) { facts.target_files.push_back(std::move(file)); });
   return facts;
+}
+
+void SurveyAgain(const TargetDirectory& target, RewindSource& source,
+                 const SourceIdentity& identity, const ControlFile& source_control,
+                 RewindFacts* facts) {
+  TargetWal wal(target, facts->target_control, facts->target_history);
+  const Lsn readable_to = facts->fork.lsn;
+  const ForkPoint fork = FindCommonFork(facts->target_history, identity.history);
+  if (fork.lsn.valid() && fork.lsn < readable_to) {
+    facts->fork = fork;
+    facts->last_common_record = ReadRecordAt(wal.reader(), fork.lsn).prev;
+  }
+  facts->source_history = identity.history;
+  facts->source_flush = identity.flush_lsn;
+  CheckLastCommonRecord(wal.reader(), source, *facts);
+  const CheckPointRecord start = FindStart(wal.reader(), OwnStart(*facts), source_control, *facts);
+  ReadChanges(wal.reader(), start, readable_to, facts);
 }
 
 }  // namespace pgrejoin

@@ -4,19 +4,26 @@
 #include "rewind/divergence.h"
 #include "rewind/facts.h"
 #include "rewind/local_state.h"
-#include "rewind/wal_scan.h"
 #include "source/rewind_source.h"
 #include "target/target_directory.h"
 
 namespace pgrejoin {
 
 // What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable).
-void CheckRewindable(const LocalState& local, const SourceIdentity& identity,
+void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
                      const ControlFile& source_control);
 
 // local has diverged from source at fork.
 RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
                          RewindSource& source, const SourceIdentity& identity,
                          const ControlFile& source_control);
+
+// An attempt that journaled facts was interrupted, and the source is on another line now: facts
+// become right for it. The fork and the start of replay only move back, so what is needed of the
+// target's WAL is below the old fork, where no attempt takes any away. What the attempts have
+// written is in facts->attempted (docs/explanation/safety.md, "a second failover").
+void SurveyAgain(const TargetDirectory& target, RewindSource& source,
+                 const SourceIdentity& identity, const ControlFile& source_control,
+                 RewindFacts* facts);
 
 }  // namespace pgrejoin

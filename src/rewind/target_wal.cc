@@ -19,15 +19,22 @@ TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId time
   const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
   const auto content = target.ReadFile(path, kHistoryBytesMax);
   if (!content) {
-    throw Error(ErrorKind::kNotRewindable, fmt::format("the target has no {}", path),
-                "Restore the history file into the target's pg_wal, from the archive or a standby.");
+    throw Error(
+        ErrorKind::kNotRewindable, fmt::format("the target has no {}", path),
+        "Restore the history file into the target's pg_wal, from the archive or a standby.");
   }
   return TimelineHistory::Parse(timeline, *content);
 }
 
+UniqueFd OpenOwnSegment(const TargetDirectory& target, const std::string& name) {
+  UniqueFd fd = target.OpenFile("pg_wal/" + name);
+  if (!fd.valid()) fd = target.OpenFile(std::string(kDivergedWalDirectory) + "/" + name);
+  return fd;
+}
+
 TargetWal::TargetWal(const TargetDirectory& target, const ControlFile& control,
                      TimelineHistory history)
-    : files_([&target](const std::string& name) { return target.OpenFile("pg_wal/" + name); },
+    : files_([&target](const std::string& name) { return OpenOwnSegment(target, name); },
              std::move(history), control.wal_segment_size()),
       reader_(files_, LayoutOf(control)) {}
 
@@ -46,8 +53,8 @@ WalTail FindEndOfWal(WalReader& reader, Lsn from) {
   }
 }
 
-CheckPointRecord FindCheckPointBefore(WalReader& reader, Lsn lsn, const PgVersion& version) {
-  Lsn position = ReadRecordAt(reader, lsn).prev;
+CheckPointRecord FindCheckPoint(WalReader& reader, Lsn lsn, const PgVersion& version) {
+  Lsn position = lsn;
   while (position.valid()) {
     const WalRecord& record = ReadRecordAt(reader, position);
     if (record.rmgr == kRmgrXlog) {
@@ -59,7 +66,7 @@ CheckPointRecord FindCheckPointBefore(WalReader& reader, Lsn lsn, const PgVersio
     position = record.prev;
   }
   throw Error(ErrorKind::kNotRewindable,
-              fmt::format("the target's WAL has no checkpoint before {}", lsn.ToString()));
+              fmt::format("the target's WAL has no checkpoint up to {}", lsn.ToString()));
 }
 
 }  // namespace pgrejoin

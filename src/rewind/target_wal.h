@@ -16,6 +16,9 @@ WalLayout LayoutOf(const ControlFile& control);
 // The line of descent that the target was on. Throws Error(kNotRewindable) without a history file.
 TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId timeline);
 
+// A segment of the target's own, also when a rewind has set it aside.
+UniqueFd OpenOwnSegment(const TargetDirectory& target, const std::string& name);
+
 // A reader over pg_wal; target must outlive it.
 class TargetWal {
  public:
@@ -41,8 +44,8 @@ struct CheckPointRecord {
   CheckPoint checkpoint;
 };
 
-// The last checkpoint record that begins before lsn; a record must begin at lsn. Follows the
-// previous-record links. Throws Error(kNotRewindable) where WAL is missing.
-CheckPointRecord FindCheckPointBefore(WalReader& reader, Lsn lsn, const PgVersion& version);
+// The last checkpoint at or before the record that begins at lsn. Follows the previous-record
+// links. Throws Error(kNotRewindable) where WAL is missing.
+CheckPointRecord FindCheckPoint(WalReader& reader, Lsn lsn, const PgVersion& version);
 
 }  // namespace pgrejoin

@@ -1,8 +1,8 @@
 #include "rewind/wal_scan.h"
 
-#include <algorithm>
-
 #include <spdlog/fmt/fmt.h>
+
+#include <algorithm>
 
 #include "base/error.h"
 
@@ -40,18 +40,18 @@ void CheckNothingHidden(const WalRecord& record, const RecordEffect& effect,
   }
 }
 
-void NoteOldest(TransactionId xid, TargetScan* scan) {
+void NoteOldest(TransactionId xid, RewindFacts* facts) {
   if (xid == 0) return;
-  if (!scan->oldest_decided || TransactionIdPrecedes(xid, *scan->oldest_decided)) {
-    scan->oldest_decided = xid;
+  if (!facts->oldest_decided || TransactionIdPrecedes(xid, *facts->oldest_decided)) {
+    facts->oldest_decided = xid;
   }
 }
 
-void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts, TargetScan* scan) {
+void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts) {
   if (const auto* end = std::get_if<TransactionEndEffect>(&effect)) {
     if (end->committed) ++facts->discarded_transactions;
-    NoteOldest(end->xid, scan);
-    for (const TransactionId child : end->children) NoteOldest(child, scan);
+    NoteOldest(end->xid, facts);
+    for (const TransactionId child : end->children) NoteOldest(child, facts);
   } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
     facts->created.insert(create->locator);
   } else if (const auto* copy = std::get_if<CreateDatabaseByCopyEffect>(&effect)) {
@@ -76,22 +76,20 @@ bool TransactionIdPrecedes(TransactionId a, TransactionId b) {
   return static_cast<int32_t>(a - b) < 0;
 }
 
-TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
+void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
   const PgVersion& version = facts->target_control.version();
-  TargetScan scan;
-  facts->discarded_transactions = 0;
-  facts->discarded_bytes = end - facts->fork.lsn;
   bool hints_known_on = false;
   reader.Seek(start);
   Lsn position = start;
   while (position < end) {
     const auto next = reader.Next();
     if (const auto* stop = std::get_if<EndOfWal>(&next)) {
-      throw Error(ErrorKind::kNotRewindable,
-                  fmt::format("the target's WAL from {} to {} is needed but ends at {}: {}",
-                              start.ToString(), end.ToString(), stop->lsn.ToString(), stop->reason),
-                  "Restore the missing segments into the target's pg_wal, or clone it anew. A larger "
-                  "wal_keep_size prevents this.");
+      throw Error(
+          ErrorKind::kNotRewindable,
+          fmt::format("the target's WAL from {} to {} is needed but ends at {}: {}",
+                      start.ToString(), end.ToString(), stop->lsn.ToString(), stop->reason),
+          "Restore the missing segments into the target's pg_wal, or clone it anew. A larger "
+          "wal_keep_size prevents this.");
     }
     const WalRecord& record = *std::get<const WalRecord*>(next);
     const RecordEffect effect = EffectOf(record, version);
@@ -103,19 +101,18 @@ TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* fac
       const auto [at, inserted] = facts->truncated.emplace(truncate->locator, truncate->blocks);
       if (!inserted) at->second = std::min(at->second, truncate->blocks);
     }
-    if (std::holds_alternative<EndOfRecoveryEffect>(effect)) scan.was_standby = true;
+    if (std::holds_alternative<EndOfRecoveryEffect>(effect)) facts->was_standby = true;
     if (const auto* checkpoint = std::get_if<CheckPointEffect>(&effect);
         checkpoint && checkpoint->checkpoint.timeline != checkpoint->checkpoint.previous_timeline) {
-      scan.was_standby = true;
+      facts->was_standby = true;
     }
     if (record.start < facts->fork.lsn) {
       facts->copies.Visit(record, effect);
     } else {
-      NoteAfterFork(effect, facts, &scan);
+      NoteAfterFork(effect, facts);
     }
     position = record.end;
   }
-  return scan;
 }
 
 SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,

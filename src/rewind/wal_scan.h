@@ -1,7 +1,6 @@
 // Reads a range of WAL for what a rewind must know of it.
 #pragma once
 
-#include <optional>
 #include <set>
 
 #include "pgdata/control_file.h"
@@ -11,16 +10,11 @@
 
 namespace pgrejoin {
 
-struct TargetScan {
-  bool was_standby = false;              // WAL holds a change of timeline: hint bits are not logged
-  std::optional<TransactionId> oldest_decided;  // smallest xid that ended after the fork
-};
-
-// Scans the target's WAL from start to end into facts (blocks, created, truncated, copies,
-// discarded).
+// Scans the target's WAL from start to end and adds to facts: blocks, created, truncated, copies,
+// was_standby, oldest_decided, discarded_transactions. What counts as after the fork is facts' own.
 // Throws Error(kNotRewindable) when WAL was written in a way that hides changes, or does not reach
 // end.
-TargetScan ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts);
+void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts);
 
 struct SourceScan {
   Lsn end;                           // end of the last record

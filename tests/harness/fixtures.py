@@ -81,6 +81,16 @@ def tool(root) -> tools.Tool:
     return tools.tool_under_test(root)
 
 
+@pytest.fixture(scope="session")
+def kill_points(tool) -> list:
+    if tool.name != "pg-rejoin":
+        return [None]  # the rival is killed at random instants only
+    run = tool.run_args([*tool.command, "--list-kill-points"]).ok()
+    names = run.stdout.split()
+    assert names, "a build without kill points: build with PG_REJOIN_KILL_POINTS=ON"
+    return names
+
+
 @pytest.fixture(autouse=True)
 def deadline():
     """A test that hangs fails, with the line it hangs at."""

@@ -25,7 +25,9 @@ class Journal : public ::testing::Test {
     RewindFacts facts(ParseControl({.major = 17, .state = DatabaseState::kInProduction}));
     facts.target_history = *TimelineHistory::FromString("1@0/0,3@0/3000148");
     facts.source_history = *TimelineHistory::FromString("1@0/0,2@0/3000200");
+    facts.source_flush = {0x1'06000000};
     facts.fork = {1, {0x3000148}};
+    facts.last_common_record = {0x3000110};
     facts.target_end = {0x1'05000000};
     facts.label = {{0x2000028}, 1, {0x2000060}, true};
     facts.start_next_xid = 0x1'000002f0;
@@ -37,6 +39,10 @@ class Journal : public ::testing::Test {
     facts.truncated[{1663, 5, 16384}] = 7;
     facts.copies.copies.push_back({16999, 1663, 1, 1664});
     facts.copies.touched = {5, 16999};
+    facts.copied_databases = {{1663, 7}, {16400, 7}};
+    facts.was_standby = true;
+    facts.oldest_decided = 4'000'000'000u;
+    facts.attempted = {{"base/5/16384", 40960}, {"pg_tblspc/16400/PG_17_202406281/5/9.3", 0}};
     facts.discarded_transactions = 12;
     facts.discarded_bytes = 0xfffffffff;
     facts.target_files = {
@@ -65,6 +71,12 @@ class Journal : public ::testing::Test {
                            b.target_control.raw().begin()));
     EXPECT_EQ(a.target_history, b.target_history);
     EXPECT_EQ(a.source_history, b.source_history);
+    EXPECT_EQ(a.source_flush, b.source_flush);
+    EXPECT_EQ(a.last_common_record, b.last_common_record);
+    EXPECT_EQ(a.copied_databases, b.copied_databases);
+    EXPECT_EQ(a.was_standby, b.was_standby);
+    EXPECT_EQ(a.oldest_decided, b.oldest_decided);
+    EXPECT_EQ(a.attempted, b.attempted);
     EXPECT_EQ(a.fork.tli, b.fork.tli);
     EXPECT_EQ(a.fork.lsn, b.fork.lsn);
     EXPECT_EQ(a.target_end, b.target_end);
@@ -138,7 +150,7 @@ TEST_F(Journal, AnyFlippedByteIsRefused) {
   const std::string whole = ReadText(path());
   const size_t foot = whole.rfind('\n', whole.size() - 2) + 1;
   // The control file in hexadecimal is most of it: every hundredth byte there will do.
-  for (size_t i = 0; i < foot; i += i > 300 && i < 16'300 ? 101 : 1) {
+  for (size_t i = 0; i<foot; i += i> 300 && i < 16'300 ? 101 : 1) {
     std::string bad = whole;
     bad[i] = static_cast<char>(bad[i] ^ 0x01);
     WriteText(path(), bad);
@@ -179,15 +191,15 @@ TEST_F(Journal, MissingAndForeignContentIsRefused) {
 }
 
 TEST_F(Journal, AnotherFormatSaysSo) {
-  const std::string lines = "{\"format\":2}\n";
-  WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" + std::to_string(ComputeCrc32c(AsBytes(lines))) +
-                        "}\n");
+  const std::string lines = "{\"format\":3}\n";
+  WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" +
+                        std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
   try {
     ReadJournal(target_);
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kTargetFailed);
-    EXPECT_NE(error.message().find("format 2"), std::string::npos);
+    EXPECT_NE(error.message().find("format 3"), std::string::npos);
   }
 }
 

@@ -225,8 +225,8 @@ TEST_F(Plan, UnloggedOnTheSourceIsRemovedAndOnlyItsInitForkFetched) {
 }
 
 TEST_F(Plan, MapsAndSmallFilesAreCopiedWhole) {
-  for (const char* path : {"base/5/16384_vm", "base/5/16384_fsm", "pg_xact/0000", "global/pg_filenode.map",
-                           "pg_multixact/offsets/0000"}) {
+  for (const char* path : {"base/5/16384_vm", "base/5/16384_fsm", "pg_xact/0000",
+                           "global/pg_filenode.map", "pg_multixact/offsets/0000"}) {
     OnSource(path, 100);
     OnTarget(path, 100);
     EXPECT_EQ(ActionOf(path), "copy") << path;
@@ -234,8 +234,9 @@ TEST_F(Plan, MapsAndSmallFilesAreCopiedWhole) {
 }
 
 TEST_F(Plan, WhatMustNotSurviveIsRemovedAndNeverFetched) {
-  for (const char* path : {"pg_replslot/slot/state", "base/5/pg_internal.init", "pg_stat/pgstat.stat",
-                           "backup_label", "postmaster.pid", "base/5/t3_1", "base/pgsql_tmp/x"}) {
+  for (const char* path :
+       {"pg_replslot/slot/state", "base/5/pg_internal.init", "pg_stat/pgstat.stat", "backup_label",
+        "postmaster.pid", "base/5/t3_1", "base/pgsql_tmp/x"}) {
     OnSource(path, 100);
     EXPECT_EQ(ActionOf(path), "none") << path;
     OnTarget(path, 100);
@@ -322,8 +323,8 @@ TEST_F(Plan, TablespacesMustBeThereAndLeadToTheSamePlace) {
 
 TEST_F(Plan, PreparedTransactionsThatReplayMakesAreNotFetched) {
   facts_.start_next_xid = 0x2f0;
-  for (const char* path : {"pg_twophase/000002F0", "pg_twophase/000002F1",
-                           "pg_twophase/00000000000002F0"}) {
+  for (const char* path :
+       {"pg_twophase/000002F0", "pg_twophase/000002F1", "pg_twophase/00000000000002F0"}) {
     OnSource(path, 100);
     EXPECT_EQ(ActionOf(path), "none") << path;
     OnTarget(path, 100);
@@ -383,6 +384,63 @@ TEST_F(Plan, ResumedAfterAVersionFileWasHalfWritten) {
   OnSource("base/6/PG_VERSION", 3);
   input_.target_files.push_back(Target("base/6/PG_VERSION", 0));
   EXPECT_EQ(ActionOf("base/6/PG_VERSION"), "copy");
+}
+
+TEST_F(Plan, ResumedAfterAVersionFileWasRemovedAndHalfWrittenAgain) {
+  OnSource("base/6/PG_VERSION", 3);
+  facts_.target_files.push_back(Target("base/6/PG_VERSION", 3));
+  input_.target_files.push_back(Target("base/6/PG_VERSION", 0));
+  EXPECT_EQ(ActionOf("base/6/PG_VERSION"), "copy");
+}
+
+// --- what earlier attempts may have written is of sources that may not count any more ---
+
+TEST_F(Plan, WhatAnAttemptCutAndGrewAgainIsFetched) {
+  Relation(10 * kBlock, 10 * kBlock);
+  facts_.attempted[kPath] = 3 * kBlock + 5;
+  EXPECT_EQ(RunsOf(kPath), "0+1 3+7 ");
+}
+
+TEST_F(Plan, WhatAnAttemptRemovedAndMadeAgainIsFetched) {
+  Relation(3 * kBlock, 3 * kBlock);
+  facts_.attempted[kPath] = 0;
+  EXPECT_EQ(RunsOf(kPath), "0+3 ");
+}
+
+TEST_F(Plan, TheFirstBlockOfWhatAnAttemptChangedIsFetched) {
+  Relation(10 * kBlock, 10 * kBlock);
+  facts_.attempted[kPath] = 10 * kBlock;
+  EXPECT_EQ(ActionOf(kPath), "blocks");
+  EXPECT_EQ(RunsOf(kPath), "0+1 ");
+}
+
+TEST_F(Plan, AttemptsAreNoted) {
+  OnSource("base/5/1", 4 * kBlock);  // cut
+  OnTarget("base/5/1", 9 * kBlock);
+  OnSource("base/5/2", 9 * kBlock);  // grown
+  OnTarget("base/5/2", 4 * kBlock);
+  OnTarget("base/5/3", kBlock);  // removed
+  OnSource("base/5/4", kBlock);  // made
+  OnSource("base/5/5", kBlock);  // kept
+  OnTarget("base/5/5", kBlock);
+  OnSource("base/5/6", 2 * kBlock);  // missing since an earlier attempt
+  facts_.target_files.push_back(Target("base/5/6", 2 * kBlock));
+  OnSource("base/5/2_fsm", kBlock);
+  OnSource("pg_xact/0000", kBlock);
+  NoteAttempt(Make(), &facts_);
+  const std::map<std::string, uint64_t> expected = {{"base/5/1", 4 * kBlock},
+                                                    {"base/5/2", 4 * kBlock},
+                                                    {"base/5/3", 0},
+                                                    {"base/5/4", 0},
+                                                    {"base/5/6", 0}};
+  EXPECT_EQ(facts_.attempted, expected);
+}
+
+TEST_F(Plan, NotedBytesOnlyBecomeFewer) {
+  Relation(4 * kBlock, 9 * kBlock);
+  facts_.attempted[kPath] = 2 * kBlock;
+  NoteAttempt(Make(), &facts_);
+  EXPECT_EQ(facts_.attempted[kPath], 2 * kBlock);
 }
 
 TEST_F(Plan, OrderIsByActionAndThenPath) {
