@@ -1,5 +1,6 @@
 // CREATE DATABASE by file copy is replayed by copying the template as it is *then*, so it is only
-// right while the template stays as it was (docs/explanation/safety.md, "databases copied by file").
+// right while the template stays as it was (docs/explanation/safety.md, "databases copied by
+// file").
 #pragma once
 
 #include <set>

@@ -13,7 +13,7 @@ namespace pgrejoin {
 namespace {
 
 bool HoldsNothing(const std::string& pgdata) {
-  struct stat status{};
+  struct stat status {};
   if (::stat(pgdata.c_str(), &status) != 0) {
     if (errno == ENOENT) return true;
     throw SystemError(ErrorKind::kTargetFailed, "could not stat data directory \"" + pgdata + "\"");

@@ -11,13 +11,13 @@
 namespace pgrejoin {
 
 enum class DirectoryKind {
-  kEmpty,                // missing, or no file but lost+found
-  kHalfMade,             // files, but no control file and no journal: a broken initdb or copy
-  kFreshClone,           // backup_label and standby.signal: a base backup or a rewind not started yet
+  kEmpty,       // missing, or no file but lost+found
+  kHalfMade,    // files, but no control file and no journal: a broken initdb or copy
+  kFreshClone,  // backup_label and standby.signal: a base backup or a rewind not started yet
   kPointInTimeRecovery,  // recovery.signal: a person is restoring
   kHalfRewound,          // our journal: a rewind was interrupted
   kStandby,
-  kPrimary,              // would start read-write
+  kPrimary,  // would start read-write
 };
 
 struct DirectoryState {

@@ -1,5 +1,5 @@
-// The plan without the deed: what a rewind would do and throw away, told before it does. Reads only.
-// Schema of the JSON: docs/reference/plan.md.
+// The plan without the deed: what a rewind would do and throw away, told before it does. Reads
+// only. Schema of the JSON: docs/reference/plan.md.
 #pragma once
 
 #include <string>
