@@ -9,30 +9,16 @@
 namespace pgrejoin {
 
 // Every name, in the order of a rewind; KillPoint() accepts no other.
-inline constexpr auto kKillPoints = std::to_array<std::string_view>({"line-changed",
-                                                                     "line-begun",
-                                                                     "wal-staged",
-                                                                     "planned",
-                                                                     "journal-written",
-                                                                     "journal-durable",
-                                                                     "fenced",
-                                                                     "copy-range",
-                                                                     "copied",
-                                                                     "diverged-wal-aside",
-                                                                     "wal-segment-installed",
-                                                                     "wal-installed",
-                                                                     "data-durable",
-                                                                     "label-written",
-                                                                     "conf-written",
-                                                                     "published-noted",
-                                                                     "published",
-                                                                     "journal-removed",
-                                                                     "target-write",
-                                                                     "target-truncate",
-                                                                     "target-mkdir",
-                                                                     "target-unlink",
-                                                                     "target-rename",
-                                                                     "target-fsync"});
+inline constexpr auto kKillPoints = std::to_array<std::string_view>(
+    {"line-changed",    "line-begun",         "wal-staged",
+     "planned",         "journal-written",    "journal-durable",
+     "fenced",          "copy-range",         "copied-noted",
+     "copied",          "diverged-wal-aside", "wal-segment-installed",
+     "wal-installed",   "data-durable",       "label-written",
+     "conf-written",    "published-noted",    "published",
+     "journal-removed", "target-write",       "target-truncate",
+     "target-mkdir",    "target-unlink",      "target-rename",
+     "target-fsync"});
 
 #ifdef PG_REJOIN_KILL_POINTS
 inline constexpr bool kHasKillPoints = true;

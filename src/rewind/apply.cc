@@ -1,10 +1,10 @@
 #include "rewind/apply.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <map>
 #include <set>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -34,6 +34,8 @@ RewindRun::RewindRun(TargetDirectory& target, RewindSource& source, const Rewind
       progress_(progress),
       resumed_(resumed),
       wal_(source, target, facts, identity_.history),
+      copied_(target, identity_.history, facts.blocks.blocks_per_segment()),
+      kept_blocks_(facts.blocks.blocks_per_segment()),
       staged_to_(facts.fork.lsn) {}
 
 void RewindRun::Prepare() {
@@ -54,6 +56,8 @@ void RewindRun::Prepare() {
   }
   StageWal(identity_.flush_lsn);
   input.created_on_source = ScanWal(identity_.flush_lsn).created;
+  if (resumed_) kept_blocks_ = copied_.Read(input.target_files);
+  input.copied = &kept_blocks_;
   plan_ = MakePlan(input);
   CheckSpace();
   CheckMayChange();
@@ -64,6 +68,7 @@ Lsn RewindRun::Carry() {
   target_.ReplaceFile(kControlFilePath, facts_.target_control.Fenced().raw());
   NoteFenced(target_);
   KillPoint("fenced");
+  if (options_.sync) copied_.Begin(kept_blocks_, plan_.bytes_to_copy);
   ApplyFiles();
   KillPoint("copied");
   // After the last byte: every page that was copied has a position below this.
@@ -122,7 +127,10 @@ void RewindRun::ApplyFiles() {
   progress_.Phase("copying");
   progress_.Expect(plan_.bytes_to_copy);
   Copier copier(source_, target_, options_.connections, options_.stop,
-                [this](uint64_t bytes) { progress_.Done(bytes); });
+                [this](const CopyRange& range, uint64_t bytes) {
+                  copied_.Note(range.target_path, range.offset, bytes);
+                  progress_.Done(bytes);
+                });
   for (const PlanEntry& entry : plan_.entries) {
     if (entry.action == FileAction::kCreateDirectory) {
       target_.CreateDirectory(entry.path);
@@ -142,8 +150,8 @@ void RewindRun::ApplyFiles() {
 
 // The source extends relations without WAL (RelationAddExtraBlocks before 16, bulk extension after)
 // and offers the new pages in the free space map. A map that was copied after its relation was
-// listed may name pages that the target has not: inserting would fail. So, with the maps copied, every
-// relation gets the length it has now; what the pages hold is in the WAL.
+// listed may name pages that the target has not: inserting would fail. So, with the maps copied,
+// every relation gets the length it has now; what the pages hold is in the WAL.
 void RewindRun::GrowRelations() {
   std::map<std::string, uint64_t> lengths;
   for (const PlanEntry& entry : plan_.entries) {
@@ -189,7 +197,8 @@ void RewindRun::CopyBlocks(const PlanEntry& entry, Copier* copier) {
   }
 }
 
-// What is not PostgreSQL's may be anything, a mount point or somebody else's file: no reason to fail.
+// What is not PostgreSQL's may be anything, a mount point or somebody else's file: no reason to
+// fail.
 void RewindRun::RemoveEntry(const PlanEntry& entry) {
   try {
     target_.Remove(entry.path, entry.type);
@@ -234,6 +243,8 @@ void RewindRun::InstallWal(Lsn end) {
 
 void RewindRun::Sync() {
   progress_.Phase("making data durable");
+  // What a failed sync has lost cannot be told.
+  ForgetCopiedBlocks(target_);
   if (options_.sync) {
     // After a crash, or in a second attempt, files that this run does not touch may not be durable.
     if (options_.sync_with_syncfs || resumed_ || !facts_.target_control.clean_shutdown()) {
@@ -276,8 +287,7 @@ void RewindRun::Publish(Lsn end) {
   KillPoint("conf-written");
   IdentifyAgain();
   if (options_.confirm_source) options_.confirm_source();
-  const ControlFile control =
-      ReadControlOf(source_).AsStandby(end, identity_.history.timeline());
+  const ControlFile control = ReadControlOf(source_).AsStandby(end, identity_.history.timeline());
   WritePublished(target_, control);
   KillPoint("published-noted");
   target_.ReplaceFile(kControlFilePath, control.raw());

@@ -1,6 +1,6 @@
 // One rewind from the plan to the published control file. The facts came from the target (a first
-// run) or from the journal (a resumed one); everything here is idempotent, so a resumed run does the
-// same as the first.
+// run) or from the journal (a resumed one); everything here is idempotent, so a resumed run does
+// the same as the first.
 #pragma once
 
 #include <functional>
@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "rewind/copied_blocks.h"
 #include "rewind/copier.h"
 #include "rewind/facts.h"
 #include "rewind/plan.h"
@@ -30,8 +31,8 @@ class RewindRun {
   void Prepare();
   const RewindPlan& plan() const { return plan_; }
 
-  // Fences, copies, publishes. The journal must be durable. Returns the position at which the result
-  // becomes consistent.
+  // Fences, copies, publishes. The journal must be durable. Returns the position at which the
+  // result becomes consistent.
   Lsn Carry();
 
  private:
@@ -59,6 +60,8 @@ class RewindRun {
   ProgressReporter& progress_;
   bool resumed_;
   SourceWal wal_;
+  CopiedBlocks copied_;
+  BlockRefTable kept_blocks_;  // of earlier attempts
   RewindPlan plan_;
   Lsn staged_to_;
   std::set<std::string> grown_;  // relation files that GrowRelations() made longer

@@ -17,12 +17,12 @@ constexpr size_t kQueuedBatchesMax = 16;
 }  // namespace
 
 Copier::Copier(RewindSource& source, TargetDirectory& target, int connections, std::stop_token stop,
-               std::function<void(uint64_t)> on_bytes)
+               OnWritten on_written)
     : source_(source),
       target_(target),
       connections_(static_cast<size_t>(std::max(1, connections))),
       stop_(std::move(stop)),
-      on_bytes_(std::move(on_bytes)) {}
+      on_written_(std::move(on_written)) {}
 
 Copier::~Copier() {
   {
@@ -144,8 +144,8 @@ void Copier::FetchBatch(SourceReader& reader, const Batch& batch) {
       writer.emplace(target_.OpenWriter(range.target_path, /*truncate=*/false));
     }
     writer->WriteAt(range.offset, data);
+    on_written_(range, data.size());
     KillPoint("copy-range");
-    on_bytes_(data.size());
   });
 }
 

@@ -1,8 +1,8 @@
 // Fetches ranges of files on several connections and writes them to the target.
 //
 // The owner adds ranges from one thread; workers take batches from a bounded queue, so memory stays
-// bounded whatever the amount. The first error of a worker stops the others and is thrown from Add()
-// or Finish().
+// bounded whatever the amount. The first error of a worker stops the others and is thrown from
+// Add() or Finish().
 #pragma once
 
 #include <condition_variable>
@@ -41,9 +41,11 @@ class Copier {
  public:
   static constexpr uint32_t kRangeBytesMax = 1 << 20;
 
-  // on_bytes is called from the workers with the number of bytes just written.
+  // bytes of the range, from its offset on, have just been written. Called from the workers.
+  using OnWritten = std::function<void(const CopyRange& range, uint64_t bytes)>;
+
   Copier(RewindSource& source, TargetDirectory& target, int connections, std::stop_token stop,
-         std::function<void(uint64_t)> on_bytes);
+         OnWritten on_written);
   ~Copier();
 
   // Splits what is longer than kRangeBytesMax. Waits while the queue is full.
@@ -68,19 +70,19 @@ class Copier {
   TargetDirectory& target_;
   size_t connections_;
   std::stop_token stop_;
-  std::function<void(uint64_t)> on_bytes_;
+  OnWritten on_written_;
 
   Batch pending_;
   uint64_t pending_bytes_ = 0;
 
   std::mutex mutex_;
   std::condition_variable_any changed_;
-  std::deque<Batch> queue_;          // guarded by mutex_
-  bool closed_ = false;              // guarded by mutex_
-  std::exception_ptr failure_;       // guarded by mutex_
-  CopyShortfall shortfall_;          // guarded by mutex_
-  std::mutex source_mutex_;          // OpenReader() belongs to one thread at a time
-  size_t readers_ = 0;               // guarded by source_mutex_
+  std::deque<Batch> queue_;     // guarded by mutex_
+  bool closed_ = false;         // guarded by mutex_
+  std::exception_ptr failure_;  // guarded by mutex_
+  CopyShortfall shortfall_;     // guarded by mutex_
+  std::mutex source_mutex_;     // OpenReader() belongs to one thread at a time
+  size_t readers_ = 0;          // guarded by source_mutex_
   std::vector<std::jthread> workers_;
 };
 

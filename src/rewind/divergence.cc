@@ -33,19 +33,25 @@ Divergence FindDivergence(const LocalState& local, const SourceIdentity& source)
   return divergence;
 }
 
-bool CheckCommonRecord(RewindSource& source, const TimelineHistory& source_history,
-                       const WalLayout& layout, const WalRecord& record) {
+SameRecord CompareRecord(RewindSource& source, const TimelineHistory& source_history,
+                         const WalLayout& layout, const WalRecord& record) {
   RemoteWalFiles files(source, source_history, layout.segment_size);
   WalReader reader(files, layout);
   reader.Seek(record.start);
   const auto theirs = reader.Next();
   if (const auto* found = std::get_if<const WalRecord*>(&theirs);
       found != nullptr && (*found)->crc == record.crc && (*found)->prev == record.prev) {
-    return true;
+    return SameRecord::kSame;
   }
   std::byte probe{};
   const uint64_t segment = record.start.value / layout.segment_size;
-  if (files.Read(segment, 0, {&probe, 1}) == 0) return false;
+  return files.Read(segment, 0, {&probe, 1}) == 0 ? SameRecord::kGone : SameRecord::kOther;
+}
+
+bool CheckCommonRecord(RewindSource& source, const TimelineHistory& source_history,
+                       const WalLayout& layout, const WalRecord& record) {
+  const SameRecord same = CompareRecord(source, source_history, layout, record);
+  if (same != SameRecord::kOther) return same == SameRecord::kSame;
   throw Error(ErrorKind::kNotRewindable,
               fmt::format("timeline {} is not the same on both sides: the record at {} differs",
                           source_history.TimelineAt(record.start), record.start.ToString()),

@@ -22,6 +22,12 @@ struct Divergence {
 // Compares the lines of descent. Throws Error(kNotRewindable) when they have nothing in common.
 Divergence FindDivergence(const LocalState& local, const SourceIdentity& source);
 
+enum class SameRecord { kSame, kOther, kGone };
+
+// Whether the source has record at the same position; kGone: it has removed that part of its WAL.
+SameRecord CompareRecord(RewindSource& source, const TimelineHistory& source_history,
+                         const WalLayout& layout, const WalRecord& record);
+
 // Timeline numbers and fork positions can be equal by accident: two nodes may both have become
 // timeline 2 at the same place. So the last record that both should have must have the same
 // checksum on both sides. Throws Error(kNotRewindable) when it differs; false when the source has

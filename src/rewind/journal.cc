@@ -329,6 +329,8 @@ std::optional<ControlFile> ReadPublished(const TargetDirectory& target) {
   return ControlFile::Parse(AsBytes(*content), "journal's");
 }
 
+void RemoveLeftovers(TargetDirectory& target) { target.RemoveTree(kDirectory); }
+
 void RemoveJournal(TargetDirectory& target) {
   target.RemoveTree(std::string(kOwnWalDirectory));
   target.Remove(kJournalPath, FileType::kRegular);

@@ -215,8 +215,31 @@ class Planner {
       entry.action = FileAction::kKeep;
       entry.reason = "no block of it changed";
     }
-    for (const BlockRun& run : entry.runs) entry.bytes_to_copy += run.count * kBlockBytes;
+    LeaveOutCopied(segment, &entry);
     Push(std::move(entry));
+  }
+
+  // Blocks that an earlier attempt has copied from the same line.
+  void LeaveOutCopied(const RelationSegment& segment, PlanEntry* entry) const {
+    if (const BlockBitmap* copied = CopiedOf(segment)) {
+      std::vector<BlockRun> left;
+      for (const BlockRun& run : entry->runs) {
+        for (BlockNumber block = run.first; block < run.first + run.count; ++block) {
+          if (copied->Test(block)) continue;
+          if (!left.empty() && left.back().first + left.back().count == block) {
+            ++left.back().count;
+          } else {
+            left.push_back({block, 1});
+          }
+        }
+      }
+      entry->runs = std::move(left);
+    }
+    for (const BlockRun& run : entry->runs) entry->bytes_to_copy += run.count * kBlockBytes;
+  }
+
+  const BlockBitmap* CopiedOf(const RelationSegment& segment) const {
+    return input_.copied != nullptr ? input_.copied->Find(segment) : nullptr;
   }
 
   // The metapage of an SP-GiST index remembers pages with free space and is written without WAL
@@ -236,8 +259,21 @@ class Planner {
   }
 
   void CopyWhole(const std::string& path, const PathState& state, const char* reason) {
+    if (const auto segment = ParseRelationPath(path); segment && CopiedOf(*segment) != nullptr) {
+      return CopyRest(path, state, *segment, reason);
+    }
     PlanEntry entry = MakeEntry(path, state, FileAction::kCopyWhole, reason);
     entry.bytes_to_copy = state.source->size;
+    Push(std::move(entry));
+  }
+
+  // Of a main fork that is wanted whole, what an earlier attempt has not copied.
+  void CopyRest(const std::string& path, const PathState& state, const RelationSegment& segment,
+                const char* reason) {
+    PlanEntry entry = MakeEntry(path, state, FileAction::kCopyBlocks, reason);
+    const uint64_t blocks = (state.source->size + kBlockBytes - 1) / kBlockBytes;
+    if (blocks > 0) entry.runs.push_back({0, static_cast<BlockNumber>(blocks)});
+    LeaveOutCopied(segment, &entry);
     Push(std::move(entry));
   }
 

@@ -16,7 +16,7 @@ namespace pgrejoin {
 enum class FileAction : uint8_t {
   kCreateDirectory,
   kCopyWhole,   // the target's file, if any, is emptied first
-  kCopyBlocks,  // changed blocks and the tail; length becomes the source's
+  kCopyBlocks,  // the runs; length becomes the source's
   kKeep,
   kRemove,
 };
@@ -52,6 +52,8 @@ struct PlanInput {
   std::vector<SourceFile> source_files;
   std::vector<TargetFile> target_files;  // as they are now
   std::set<RelFileLocator> created_on_source;
+  // Main-fork blocks that need not be fetched again (rewind/copied_blocks.h); nullptr: none.
+  const BlockRefTable* copied = nullptr;
   ExtraFiles extra_files = ExtraFiles::kKeepTarget;
 };
 

@@ -134,6 +134,7 @@ class Rewinder {
     }
     result_.outcome = RewindOutcome::kNothingToDo;
     if (options_.dry_run) return;
+    RemoveJournal(target_);  // there is none, but maybe staged WAL of a run that was given up
     const TimelineId timeline = identity.history.timeline();
     const std::string history = "pg_wal/" + TimelineHistoryFileName(timeline);
     if (timeline != local.history.timeline() && !target_.Exists(history)) {
@@ -163,13 +164,18 @@ class Rewinder {
   }
 
   void Carry(RewindFacts* facts, const SourceIdentity& identity) {
-    // Left by a run that was killed before its journal, or after it was removed.
-    RemoveJournal(target_);
+    RemoveLeftovers(target_);
     RewindRun run(target_, source_, options_, *facts, identity, progress_, /*resumed=*/false);
     try {
       run.Prepare();
       NoteAttempt(run.plan(), facts);
       WriteJournal(target_, *facts, run.plan());
+    } catch (const Error& error) {
+      // WAL that is here already need not be sent again, if there will be another time.
+      const bool again =
+          error.kind() == ErrorKind::kUnavailable || error.kind() == ErrorKind::kSourceChanged;
+      again ? RemoveLeftovers(target_) : RemoveJournal(target_);
+      throw;
     } catch (...) {
       RemoveJournal(target_);
       throw;
@@ -242,6 +248,7 @@ class Rewinder {
         identity.history.ToString(), identity.flush_lsn.ToString(),
         facts->source_history.ToString(), facts->source_flush.ToString());
     ForgetStagedWal(target_);
+    ForgetCopiedBlocks(target_);
     SurveyAgain(target_, source_, identity, control, facts);
     Describe(*facts, &result_);
     KillPoint("line-changed");

@@ -1,9 +1,9 @@
 // Makes the target directory a standby of the source. This comment is the program:
 //
 //   divergence = FindDivergence(target, source)        // control files + timeline histories   [1]
-//   blocks     = ReadChangedBlocks(target WAL from START to its end)                          // [2]
-//   plan       = MakePlan(target files, source files, blocks)                                // [3]
-//   journal.Begin(plan)                                // durable before the first write      [4]
+//   blocks     = ReadChangedBlocks(target WAL from START to its end)                          //
+//   [2] plan       = MakePlan(target files, source files, blocks)                                //
+//   [3] journal.Begin(plan)                                // durable before the first write [4]
 //   target.Fence()                                     // a pg_control no server accepts       [5]
 //   ApplyPlan(plan, source, target)                    // N connections, idempotent           [6]
 //   Finish(source, target)                             // data durable -> label, signal,
@@ -64,10 +64,10 @@ struct RewindResult {
   RewindOutcome outcome = RewindOutcome::kNothingToDo;
   TimelineId target_timeline = 0;
   TimelineId source_timeline = 0;
-  Lsn fork_lsn;    // where the two parted; 0 when they did not
-  Lsn start_lsn;   // where replay on the target begins
-  Lsn target_end;  // end of the target's WAL
-  Lsn source_end;  // minRecoveryPoint of the result
+  Lsn fork_lsn;                         // where the two parted; 0 when they did not
+  Lsn start_lsn;                        // where replay on the target begins
+  Lsn target_end;                       // end of the target's WAL
+  Lsn source_end;                       // minRecoveryPoint of the result
   uint64_t discarded_transactions = 0;  // commits on the target after the fork
   uint64_t discarded_bytes = 0;         // WAL after the fork
   uint64_t bytes_to_copy = 0;

@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "pgdata/wal_segment_name.h"
 #include "rewind/copier.h"
+#include "rewind/divergence.h"
 #include "rewind/target_wal.h"
 
 namespace pgrejoin {
@@ -101,10 +102,18 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   if (!installed_) StagePrefix();
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
-  const Lsn have = Scan(flush, &ignored).end;
+  SourceScan found = Scan(flush, &ignored);
+  if (found.last_record.valid() && !StagedIsTheirs(found.last_record)) {
+    LogWarning("the source's WAL at {} is not what it was", found.last_record.ToString());
+    BeginLine();
+    StagePrefix();
+    found = Scan(flush, &ignored);
+  }
+  const Lsn have = found.end;
   const uint64_t first = SegmentOf(have);
   const uint64_t first_offset = have.value % segment_size_ / kPageBytes * kPageBytes;
-  Copier copier(source_, target_, options.connections, options.stop, options.on_bytes);
+  Copier copier(source_, target_, options.connections, options.stop,
+                [&](const CopyRange&, uint64_t bytes) { options.on_bytes(bytes); });
   for (uint64_t segment = first; segment * segment_size_ < flush.value; ++segment) {
     const std::string name = SourceName(segment);
     const std::string staged = StagedPath(name);
@@ -126,6 +135,15 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
     throw Error(ErrorKind::kNotRewindable, "the source removed WAL while it was fetched",
                 "Raise wal_keep_size on the source and try again.");
   }
+}
+
+// A source that was put back to an older state writes other records under the same timeline.
+bool SourceWal::StagedIsTheirs(Lsn last_record) {
+  LocalWalFiles files = OpenStaged();
+  const WalLayout layout = LayoutOf(facts_.target_control);
+  WalReader reader(files, layout);
+  const WalRecord& record = ReadRecordAt(reader, last_record);
+  return CompareRecord(source_, history_, layout, record) != SameRecord::kOther;
 }
 
 SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {

@@ -31,8 +31,9 @@ class SourceWal {
   SourceWal(RewindSource& source, TargetDirectory& target, const RewindFacts& facts,
             const TimelineHistory& history);
 
-  // Fetches what is not there yet, up to flush. What an earlier run fetched from the same line is
-  // reused as far as it decodes. The first segment's part before the fork is the target's own.
+  // Fetches what is not there yet, up to flush. What an earlier run fetched from the same line,
+  // also one that was killed before its journal, is reused as far as it decodes. The first
+  // segment's part before the fork is the target's own.
   void Stage(Lsn flush, const SourceWalOptions& options);
   // Reads the staged WAL from the fork.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
@@ -45,6 +46,7 @@ class SourceWal {
  private:
   uint64_t SegmentOf(Lsn lsn) const { return lsn.value / segment_size_; }
   void BeginLine();
+  bool StagedIsTheirs(Lsn last_record);
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
   void StagePrefix();

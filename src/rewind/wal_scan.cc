@@ -139,6 +139,7 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
       scan.created.insert(create->locator);
     }
     copies->Visit(record, effect);
+    scan.last_record = record.start;
     scan.end = record.end;
   }
   scan.complete = true;

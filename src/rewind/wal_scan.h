@@ -17,6 +17,7 @@ namespace pgrejoin {
 void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts);
 
 struct SourceScan {
+  Lsn last_record;                   // 0: none
   Lsn end;                           // end of the last record
   std::set<RelFileLocator> created;  // relations the source created after the fork
   // The bytes from end to flush are no more than one unfinished record: nothing is missing.

@@ -414,6 +414,28 @@ TEST_F(Plan, TheFirstBlockOfWhatAnAttemptChangedIsFetched) {
   EXPECT_EQ(RunsOf(kPath), "0+1 ");
 }
 
+// --- what earlier attempts copied from the same line need not come again ---
+
+TEST_F(Plan, CopiedBlocksAreLeftOut) {
+  Relation(20 * kBlock, 10 * kBlock);
+  Changed(2, 4);
+  BlockRefTable copied(facts_.blocks.blocks_per_segment());
+  for (const BlockNumber block : {0u, 3u, 12u, 13u, 19u, 25u}) copied.Add(kRelation, block);
+  input_.copied = &copied;
+  EXPECT_EQ(RunsOf(kPath), "2+1 4+2 10+2 14+5 ");
+  EXPECT_EQ(Make().bytes_to_copy, 10 * kBlock);
+}
+
+TEST_F(Plan, CopiedBlocksOfAWholeFileAreLeftOut) {
+  OnSource(kPath, 4 * kBlock + 1);
+  input_.target_files.push_back(Target(kPath, 4 * kBlock));
+  BlockRefTable copied(facts_.blocks.blocks_per_segment());
+  copied.Add(kRelation, 1);
+  input_.copied = &copied;
+  EXPECT_EQ(ActionOf(kPath), "blocks");
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+3 ");
+}
+
 TEST_F(Plan, AttemptsAreNoted) {
   OnSource("base/5/1", 4 * kBlock);  // cut
   OnTarget("base/5/1", 9 * kBlock);

@@ -1,0 +1,61 @@
+"""A resumed run does not send again what is already durable here."""
+
+import os
+import signal
+
+import pytest
+
+from harness import oracle, scenario, workload
+from harness.proxy import CountingProxy
+
+AGAIN_PERCENT_MAX = 5
+
+
+@pytest.fixture(scope="module", params=[15, 18])
+def prepared(request, shared_directory, templates):
+    """Half of what is copied is a table that only the source has, the other half the changed blocks
+    of one that both have."""
+    pair = scenario.start_pair(shared_directory(), templates, request.param, 815 + request.param, segment_mb=16,
+                               settings={"autovacuum": "off", "max_wal_size": "4GB"})
+    primary, standby = pair.target, pair.source
+    fill = "SELECT g, repeat('x', 1000) FROM generate_series(1, 80000) g"
+    primary.sql(f"CREATE TABLE both_have AS {fill}", workload.DATABASE)
+    primary.sql("CHECKPOINT")
+    standby.wait_replay(primary.flush_lsn())
+    standby.promote()
+    standby.sql("CHECKPOINT")
+    standby.sql(f"CREATE UNLOGGED TABLE new AS {fill}; ALTER TABLE new SET LOGGED", workload.DATABASE)
+    standby.sql("CHECKPOINT")
+    primary.sql("DELETE FROM both_have WHERE g % 3 = 0", workload.DATABASE)
+    primary.stop("fast")
+    yield scenario.Prepared(pair)
+    pair.close()
+
+
+def rewind_through(proxy, prepared, node, tool, kill_at=None):
+    """Bytes that the source sent, until the end or until the tool was killed at kill_at."""
+    begin = proxy.total
+    conninfo = prepared.conninfo(host=proxy.directory)
+    process = tool.spawn(node.data, conninfo, "-R")
+    if kill_at is not None:
+        proxy.on_bytes = lambda total: total - begin >= kill_at and os.killpg(process.pid, signal.SIGKILL)
+    status = process.wait(120)
+    proxy.on_bytes = lambda total: None
+    assert status == (-signal.SIGKILL if kill_at is not None else 0)
+    return proxy.total - begin
+
+
+@pytest.mark.parametrize("percent", [30, 60, 90])
+def test_killed_at(percent, prepared, directory, tool, record_property):
+    tool.expect(upstream_lacks="cannot be run again")
+    proxy = CountingProxy(directory / "proxy", prepared.source.socket_directory)
+    whole = prepared.fresh_target(directory)
+    in_all = rewind_through(proxy, prepared, whole, tool)
+    whole.wipe()
+    node = prepared.fresh_target(directory)
+    rewind_through(proxy, prepared, node, tool, kill_at=in_all * percent // 100)
+    again = 100 * rewind_through(proxy, prepared, node, tool) / in_all
+    record_property("tally", f"killed at {percent} %: {again:.0f} % sent again, of {in_all >> 20} MB")
+    assert again <= 100 - percent + AGAIN_PERCENT_MAX
+    oracle.verify(node, prepared.source)
+    proxy.close()
