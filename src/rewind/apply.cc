@@ -184,7 +184,8 @@ void RewindRun::CopyWhole(const PlanEntry& entry, Copier* copier) {
 }
 
 void RewindRun::CopyBlocks(const PlanEntry& entry, Copier* copier) {
-  if (entry.target_size != entry.source_size) target_.SetLength(entry.path, entry.source_size);
+  const bool there = entry.on_target && entry.target_size == entry.source_size;
+  if (!there) target_.SetLength(entry.path, entry.source_size);
   for (const BlockRun& run : entry.runs) {
     uint64_t offset = uint64_t{run.first} * kBlockBytes;
     uint64_t left = uint64_t{run.count} * kBlockBytes;

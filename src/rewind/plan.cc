@@ -207,9 +207,9 @@ class Planner {
       entry.runs.push_back(
           {static_cast<BlockNumber>(tail), static_cast<BlockNumber>(source_blocks - tail)});
     }
-    const uint64_t now = state.current != nullptr ? state.current->size : 0;
-    const bool changed =
-        !entry.runs.empty() || now != state.source->size || attempted != facts_.attempted.end();
+    const bool changed = !entry.runs.empty() || state.current == nullptr ||
+                         state.current->size != state.source->size ||
+                         attempted != facts_.attempted.end();
     if (changed && segment.segment == 0 && source_blocks > 0) AddFirstBlock(&entry.runs);
     if (!changed) {
       entry.action = FileAction::kKeep;

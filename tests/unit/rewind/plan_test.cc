@@ -369,6 +369,13 @@ TEST_F(Plan, ResumedAfterTheFileWasRemoved) {
   EXPECT_EQ(RunsOf(kPath), "0+3 ");
 }
 
+TEST_F(Plan, ResumedAfterAnEmptyFileWasRemoved) {
+  OnSource(kPath, 0);
+  facts_.target_files.push_back(Target(kPath, 0));
+  EXPECT_EQ(ActionOf(kPath), "blocks");
+  EXPECT_FALSE(EntryOf(kPath)->on_target);
+}
+
 TEST_F(Plan, ResumedAfterTheFileWasMade) {
   OnSource(kPath, 3 * kBlock);
   input_.target_files.push_back(Target(kPath, 3 * kBlock));
