@@ -88,6 +88,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.sync = !options.no_sync;
   rewind.sync_with_syncfs = options.sync_method == "syncfs";
   rewind.extra_files = ExtraFiles::kFollowSource;
+  rewind.standby_source = true;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
   rewind.stop = std::move(stop);

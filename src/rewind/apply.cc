@@ -225,7 +225,7 @@ void RewindRun::ApplyShortfall(const CopyShortfall& shortfall) {
 
 SourceIdentity RewindRun::IdentifyAgain() {
   SourceIdentity now = source_.Identify();
-  if (now.in_recovery || now.incarnation != identity_.incarnation ||
+  if (now.in_recovery != identity_.in_recovery || now.incarnation != identity_.incarnation ||
       now.system_identifier != identity_.system_identifier || now.history != identity_.history) {
     throw Error(ErrorKind::kSourceChanged,
                 "the source restarted or changed its role while it was copied",

@@ -102,7 +102,7 @@ std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
     json["verdict"] = "nothing to do";
     return json.dump(2);
   }
-  CheckRewindable(local.control, identity, source_control);
+  CheckRewindable(local.control, identity, source_control, /*standby_source=*/true);
   const RewindFacts facts =
       SurveyTarget(target, local, divergence.fork, source, identity, source_control);
   const RewindPlan plan =

@@ -99,7 +99,7 @@ class Rewinder {
       Follow(local, identity);
       return;
     }
-    CheckRewindable(local.control, identity, source_control);
+    CheckRewindable(local.control, identity, source_control, options_.standby_source);
     LogInfo("servers diverged at WAL location {} on timeline {}", divergence.fork.lsn.ToString(),
             divergence.fork.tli);
     RewindFacts facts =
@@ -233,11 +233,8 @@ class Rewinder {
   // The earlier attempts copied from a server of facts' line; now it is identity that is copied
   // from.
   void AdoptSource(const SourceIdentity& identity, RewindFacts* facts) {
-    if (identity.in_recovery) {
-      throw Error(ErrorKind::kUnavailable, "the source server is in recovery");
-    }
     const ControlFile control = ReadControlOf(source_);
-    CheckRewindable(facts->target_control, identity, control);
+    CheckRewindable(facts->target_control, identity, control, options_.standby_source);
     if (identity.history == facts->source_history && identity.flush_lsn >= facts->source_flush) {
       facts->source_flush = identity.flush_lsn;
       return;

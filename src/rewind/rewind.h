@@ -45,6 +45,8 @@ struct RewindOptions {
   bool sync = true;  // false: --no-sync, for tests only
   bool sync_with_syncfs = true;
   ExtraFiles extra_files = ExtraFiles::kFollowSource;
+  // A standby of the new primary may be read in its place; the result follows that standby.
+  bool standby_source = false;
   // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.
   std::string primary_conninfo;
   bool create_standby_signal = false;

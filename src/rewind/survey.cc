@@ -121,13 +121,15 @@ void CheckLastCommonRecord(WalReader& reader, RewindSource& source, const Rewind
 }  // namespace
 
 void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
-                     const ControlFile& source_control) {
+                     const ControlFile& source_control, bool standby_source) {
   CheckCompatible(target_control, source_control);
-  if (identity.in_recovery) {
-    throw Error(ErrorKind::kNotRewindable, "the source server is in recovery",
-                "Rewind from the primary itself; a standby as source is not supported yet.");
+  if (identity.in_recovery && !standby_source) {
+    throw Error(ErrorKind::kUnavailable, "the source server is in recovery",
+                "Is it the primary? A standby that is being promoted is one in a moment.");
   }
-  if (!identity.full_page_writes || !source_control.checkpoint().full_page_writes) {
+  // A standby's setting says nothing: it is the primary that writes the images.
+  const bool now = identity.in_recovery || identity.full_page_writes;
+  if (!now || !source_control.checkpoint().full_page_writes) {
     throw Error(ErrorKind::kNotRewindable,
                 "\"full_page_writes\" must be enabled in the source server",
                 "Set full_page_writes = on there and run CHECKPOINT.");

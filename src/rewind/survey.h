@@ -9,9 +9,10 @@
 
 namespace pgrejoin {
 
-// What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable).
+// What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable), or
+// Error(kUnavailable) for a source in recovery unless standby_source.
 void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
-                     const ControlFile& source_control);
+                     const ControlFile& source_control, bool standby_source);
 
 // local has diverged from source at fork.
 RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,

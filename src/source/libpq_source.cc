@@ -1,10 +1,9 @@
 #include "source/libpq_source.h"
 
 #include <libpq-fe.h>
+#include <spdlog/fmt/fmt.h>
 
 #include <charconv>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -61,9 +60,8 @@ class Connection {
     values.push_back(nullptr);
     Connection connection(PQconnectdbParams(keywords.data(), values.data(), /*expand_dbname=*/1));
     if (PQstatus(connection.get()) != CONNECTION_OK) {
-      throw Error(ErrorKind::kUnavailable,
-                  fmt::format("could not connect to the source server: {}",
-                              Message(PQerrorMessage(connection.get()))));
+      throw Error(ErrorKind::kUnavailable, fmt::format("could not connect to the source server: {}",
+                                                       Message(PQerrorMessage(connection.get()))));
     }
     return connection;
   }
@@ -84,13 +82,14 @@ class Connection {
 
   [[noreturn]] void Fail(const PGresult* result) const {
     const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const std::string text = Message(result == nullptr ? PQerrorMessage(get())
-                                                       : PQresultErrorMessage(result));
+    const std::string text =
+        Message(result == nullptr ? PQerrorMessage(get()) : PQresultErrorMessage(result));
     if (state != nullptr && std::string_view(state) == "42501") {
-      throw Error(ErrorKind::kNotRewindable, "the source server refused: " + text,
-                  "Grant the rewind role EXECUTE on pg_ls_dir(text,boolean,boolean), "
-                  "pg_stat_file(text,boolean), pg_read_binary_file(text) and "
-                  "pg_read_binary_file(text,bigint,bigint,boolean) in the database it connects to.");
+      throw Error(
+          ErrorKind::kNotRewindable, "the source server refused: " + text,
+          "Grant the rewind role EXECUTE on pg_ls_dir(text,boolean,boolean), "
+          "pg_stat_file(text,boolean), pg_read_binary_file(text) and "
+          "pg_read_binary_file(text,bigint,bigint,boolean) in the database it connects to.");
     }
     throw Error(ErrorKind::kUnavailable, "query on the source server failed: " + text);
   }
@@ -114,7 +113,8 @@ class Connection {
   };
   explicit Connection(PGconn* conn) : conn_(conn) {
     if (conn == nullptr) throw std::bad_alloc();
-    PQsetNoticeProcessor(conn, [](void*, const char*) {}, nullptr);
+    PQsetNoticeProcessor(
+        conn, [](void*, const char*) {}, nullptr);
   }
   std::unique_ptr<PGconn, Deleter> conn_;
 };
@@ -176,10 +176,28 @@ TimelineHistory ReadHistory(Connection& connection, TimelineId timeline) {
   const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
   const auto content = ReadWholeFile(connection, path, kHistoryBytesMax);
   if (!content) {
-    throw Error(ErrorKind::kNotRewindable, "the source has no " + path,
-                "Restore the history file into the source's pg_wal, from the archive or a standby.");
+    throw Error(
+        ErrorKind::kNotRewindable, "the source has no " + path,
+        "Restore the history file into the source's pg_wal, from the archive or a standby.");
   }
   return TimelineHistory::Parse(timeline, *content);
+}
+
+// A standby's control file tells of a change of timeline only after the next restartpoint, or when
+// it flushes a page; the segment that it replays is there at once. 0: none.
+TimelineId NewestTimelineAt(Connection& connection, Lsn lsn, uint32_t segment_size) {
+  const uint64_t segment = (lsn.valid() ? lsn.value - 1 : 0) / segment_size;
+  const std::string any_timeline = WalSegmentName{1, segment}.ToString(segment_size).substr(8);
+  const Result result = connection.Query(
+      "SELECT pg_catalog.max(f.name) FROM pg_catalog.pg_ls_dir('pg_wal', true, false) AS f(name)"
+      " WHERE f.name OPERATOR(pg_catalog.~) '^[0-9A-F]{24}$'"
+      " AND pg_catalog.right(f.name, 16) OPERATOR(pg_catalog.=) $1",
+      {any_timeline});
+  ExpectShape(result, 1, 1);
+  if (PQgetisnull(result.get(), 0, 0) != 0) return 0;
+  const auto name = WalSegmentName::Parse(Field(result, 0, 0));
+  if (!name) Nonsense("WAL file name", Field(result, 0, 0));
+  return name->tli;
 }
 
 SourceIdentity Identify(Connection& connection) {
@@ -204,12 +222,15 @@ SourceIdentity Identify(Connection& connection) {
   identity.flush_lsn = ParseLsn(Field(result, 0, 1));
   identity.full_page_writes = Field(result, 0, 3) == "on";
   identity.incarnation = Field(result, 0, 4);
-  identity.address = PQgetisnull(result.get(), 0, 5) != 0
-                         ? "local socket"
-                         : fmt::format("{}:{}", Printable(Field(result, 0, 5)),
-                                       Printable(Field(result, 0, 6)));
-  TimelineId timeline = control.timeline();
-  if (!identity.in_recovery) {
+  identity.address =
+      PQgetisnull(result.get(), 0, 5) != 0
+          ? "local socket"
+          : fmt::format("{}:{}", Printable(Field(result, 0, 5)), Printable(Field(result, 0, 6)));
+  TimelineId timeline = 0;
+  if (identity.in_recovery) {
+    timeline = std::max(control.timeline(), NewestTimelineAt(connection, identity.flush_lsn,
+                                                             control.wal_segment_size()));
+  } else {
     const auto name = WalSegmentName::Parse(Field(result, 0, 2));
     if (!name) Nonsense("WAL file name", Field(result, 0, 2));
     timeline = name->tli;
@@ -305,7 +326,8 @@ constexpr const char* kListQuery =
     "         AS this"
     "  WHERE parent.isdir AND parent.filename OPERATOR(pg_catalog.<>) 'lost+found'"
     "   AND NOT (parent.path OPERATOR(pg_catalog.=) '' AND parent.filename OPERATOR(pg_catalog.=)"
-    "            ANY ('{pg_rejoin,pg_replslot,pg_stat_tmp,pg_stat,pg_notify,pg_subtrans,log,pg_log}'"
+    "            ANY "
+    "('{pg_rejoin,pg_replslot,pg_stat_tmp,pg_stat,pg_notify,pg_subtrans,log,pg_log}'"
     "                 ::pg_catalog.text[])))"
     " SELECT files.path || files.filename, files.size, files.isdir,"
     "        pg_catalog.pg_tablespace_location(spc.oid)"
@@ -332,8 +354,8 @@ class LibpqSourceImpl : public LibpqSource {
   SourceIdentity Identify() override { return pgrejoin::Identify(connection_); }
 
   void ListFiles(const std::function<void(SourceFile)>& sink) override {
-    if (PQsendQueryParams(connection_.get(), kListQuery, 0, nullptr, nullptr, nullptr, nullptr, 0) ==
-            0 ||
+    if (PQsendQueryParams(connection_.get(), kListQuery, 0, nullptr, nullptr, nullptr, nullptr,
+                          0) == 0 ||
         PQsetSingleRowMode(connection_.get()) == 0) {
       connection_.Fail(nullptr);
     }

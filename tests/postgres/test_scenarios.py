@@ -43,20 +43,17 @@ def promote(node, tool):
 
 @pytest.mark.parametrize("major", [14, 15, 18])
 def test_source_is_a_standby(major, directory, templates, tool, seed, nodes):
-    """Sparing the new primary, read everything from a standby of it; or say no and touch nothing."""
+    """Sparing the new primary, read everything from a standby of it."""
     pair = start(directory, templates, major, seed, nodes)
     second = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
     nodes.append(second)
     scenario.diverge(pair, "fast", steps=15, checkpoint_source=tool.needs_checkpoint)
-    pair.source.sql("CHECKPOINT")
+    if tool.needs_checkpoint:  # upstream reads the standby's timeline from its last restartpoint
+        pair.source.sql("CHECKPOINT")
     second.wait_replay(pair.source.flush_lsn())
-    second.sql("CHECKPOINT")  # upstream reads the standby's timeline from its last restartpoint
-    before = tree.snapshot(pair.target.data)
-    run = rewind(tool, pair.target, second)
-    if run.status == 1:
-        assert "recovery" in run.output, run.describe()
-        assert tree.changes(before, tree.snapshot(pair.target.data)) == []
-        return
+    if tool.needs_checkpoint:
+        second.sql("CHECKPOINT")
+    rewind(tool, pair.target, second).ok()
     oracle.verify(pair.target, second, primary=pair.source)
 
 
