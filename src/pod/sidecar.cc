@@ -13,19 +13,23 @@ constexpr std::chrono::milliseconds kPollInterval{1000};
 constexpr std::chrono::seconds kSyncInterval{5};
 constexpr const char* kPrimaryRole = "primary";
 constexpr const char* kReplicaRole = "replica";
+constexpr const char* kNoRole = "";
 
 std::string LabelOf(const Pod& pod, const std::string& label) {
   const auto found = pod.labels.find(label);
   return found == pod.labels.end() ? std::string() : found->second;
 }
 
-// Puts the label right, if it is not.
+// Puts the label right, if it is not; kNoRole: without it no Service leads to the pod.
 void SetRoleLabel(KubernetesApi* api, const std::string& label, const Pod& pod,
                   const std::string& role) {
   if (LabelOf(pod, label) == role) return;
+  std::optional<std::string> value;
+  if (role != kNoRole) value = role;
   const PatchOutcome patched = api->PatchPodMetadata(
-      {.pod_name = pod.name, .uid = pod.uid, .labels = {{label, role}}, .annotations = {}});
-  if (patched == PatchOutcome::kDone) LogInfo("pod {} is now labelled {}", pod.name, role);
+      {.pod_name = pod.name, .uid = pod.uid, .labels = {{label, value}}, .annotations = {}});
+  if (patched != PatchOutcome::kDone) return;
+  LogInfo("pod {} is now {}", pod.name, value ? "labelled " + role : "without a role label");
 }
 
 }  // namespace
@@ -36,11 +40,12 @@ void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit) {
     if (pod.name == options.pod_name) {
       own = pod;
     } else if (fit && LabelOf(pod, options.role_label) == kPrimaryRole) {
-      SetRoleLabel(api, options.role_label, pod, kReplicaRole);
+      // It may still run read-write: a replica it is only when its own sidecar says so.
+      SetRoleLabel(api, options.role_label, pod, kNoRole);
     }
   }
   if (own && own->uid == options.pod_uid) {
-    SetRoleLabel(api, options.role_label, *own, fit ? kPrimaryRole : kReplicaRole);
+    SetRoleLabel(api, options.role_label, *own, fit ? kPrimaryRole : kNoRole);
   }
 }
 
@@ -85,20 +90,29 @@ void Sidecar::Complain(const std::string& problem) {
 void Sidecar::Sync(LocalRole role) {
   const AuthorityStore::Versioned read = store_.Read();
   const bool holder = read.record.primary == options_.pod_name;
-  if (!holder || role == LocalRole::kInRecovery) {
-    const auto own = outside_.api->GetPod(options_.pod_name);
-    if (own && own->uid == options_.pod_uid) {
-      SetRoleLabel(outside_.api, options_.role_label, *own, kReplicaRole);
-    }
-    if (!holder && role == LocalRole::kReadWrite) {
-      Complain("this server runs read-write although the authority record names " +
-               (read.record.primary.empty() ? "nobody" : read.record.primary) +
-               "; restart the pod to make it follow");
-    }
+  if (holder && role == LocalRole::kReadWrite) {
+    LabelHolder(outside_.api, options_, HolderIsFit(read));
     return;
   }
   // A server that does not answer for a moment (no free connection) keeps the label it has.
-  if (role == LocalRole::kReadWrite) LabelHolder(outside_.api, options_, HolderIsFit(read));
+  if (holder && role == LocalRole::kUnknown) return;
+  LabelFollower(role);
+  if (!holder && role == LocalRole::kReadWrite) {
+    Complain("this server runs read-write although the authority record names " +
+             (read.record.primary.empty() ? "nobody" : read.record.primary) +
+             "; restart the pod to make it follow");
+  }
+}
+
+// Read clients are sent to a replica, so only a server in recovery is called one: a server that
+// runs read-write without the record would show them data that a rewind will undo, and take writes.
+void Sidecar::LabelFollower(LocalRole role) {
+  const auto own = outside_.api->GetPod(options_.pod_name);
+  if (!own || own->uid != options_.pod_uid) return;
+  const bool silent_replica =
+      role == LocalRole::kUnknown && LabelOf(*own, options_.role_label) == kReplicaRole;
+  const bool replica = role == LocalRole::kInRecovery || silent_replica;
+  SetRoleLabel(outside_.api, options_.role_label, *own, replica ? kReplicaRole : kNoRole);
 }
 
 // The holder's server must be on the record's branch to be shown to clients.

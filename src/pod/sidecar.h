@@ -2,8 +2,10 @@
 // of an API, since a failing sidecar would take a healthy database out of its Service.
 //
 // Duties, with --discovery=record:
-//   - the record's holder carries the label <role>=primary while its server is read-write; it takes
-//     the label from every other pod; everybody else is labelled replica;
+//   - the record's holder carries the label <role>=primary while its server is read-write and on
+//   the
+//     record's branch; it takes the label from every other pod;
+//   - a server in recovery is labelled replica; any other has no label, so no Service leads to it;
 //   - the holder completes the record: system identifier after the first start, timeline and
 //     history after a promotion that was cut short;
 //   - the passfile follows the Secret.
@@ -41,6 +43,7 @@ class Sidecar {
 
  private:
   void Sync(LocalRole role);
+  void LabelFollower(LocalRole role);
   bool HolderIsFit(const AuthorityStore::Versioned& read);
   void Try(const std::function<void()>& duty);
   void Complain(const std::string& problem);
@@ -56,8 +59,8 @@ class Sidecar {
   std::optional<AuthorityRecord> completed_;
 };
 
-// The holder's own label, primary if it is fit; then no other pod keeps that label. For the sidecar
-// and for promote.
+// The holder's own label: primary if it is fit, and then no other pod keeps that label; otherwise
+// none. For the sidecar and for promote.
 void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit);
 
 // Until stop is requested.

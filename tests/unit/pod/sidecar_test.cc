@@ -31,7 +31,12 @@ class SidecarTest : public PodFixture {
     now_ += seconds(5);
     sidecar_->Step(now_);
   }
-  std::string Label(const std::string& pod) { return api_.pods[pod].labels["pg-rejoin.io/role"]; }
+  // "": no label.
+  std::string Label(const std::string& pod) {
+    const auto& labels = api_.pods[pod].labels;
+    const auto found = labels.find("pg-rejoin.io/role");
+    return found == labels.end() ? "" : found->second;
+  }
   void SetLabel(const std::string& pod, const std::string& role) {
     api_.pods[pod].labels["pg-rejoin.io/role"] = role;
   }
@@ -48,7 +53,7 @@ TEST_F(SidecarTest, HolderTakesTheLabelFromEveryoneElse) {
   SetLabel("x-1", "primary");
   Step();
   EXPECT_EQ(Label("x-0"), "primary");
-  EXPECT_EQ(Label("x-1"), "replica");
+  EXPECT_EQ(Label("x-1"), "");  // it may still run read-write; its own sidecar knows
   const size_t patches = api_.patches.size();
   Step();
   EXPECT_EQ(api_.patches.size(), patches);  // right already
@@ -85,17 +90,35 @@ TEST_F(SidecarTest, HolderOnAnotherBranchIsNotShownToClients) {
                   {"history", "1@0/0,2@0/4000"}});
   SetLabel("x-0", "primary");
   Step();
-  EXPECT_EQ(Label("x-0"), "replica");
+  EXPECT_EQ(Label("x-0"), "");
   EXPECT_EQ(api_.record().at("history"), "1@0/0,2@0/4000");
 }
 
-TEST_F(SidecarTest, PodThatIsNotNamedIsReplicaEvenReadWrite) {
+TEST_F(SidecarTest, ReadWritePodThatIsNotNamedIsOfferedToNobody) {
   api_.record()["primary"] = "x-1";
-  SetLabel("x-0", "primary");
   SetLabel("x-1", "primary");
+  for (const char* label : {"primary", "replica"}) {
+    SetLabel("x-0", label);
+    Step();
+    EXPECT_EQ(Label("x-0"), "") << label;
+    EXPECT_EQ(Label("x-1"), "primary");  // only the holder takes it from others
+  }
+}
+
+TEST_F(SidecarTest, OnlyAServerInRecoveryIsCalledReplica) {
+  api_.record()["primary"] = "x-1";
+  role_ = LocalRole::kUnknown;
+  Step();
+  EXPECT_EQ(Label("x-0"), "");
+  role_ = LocalRole::kInRecovery;
   Step();
   EXPECT_EQ(Label("x-0"), "replica");
-  EXPECT_EQ(Label("x-1"), "primary");  // only the holder takes it from others
+  role_ = LocalRole::kUnknown;  // no free connection for a moment
+  Step();
+  EXPECT_EQ(Label("x-0"), "replica");
+  SetLabel("x-0", "primary");
+  Step();
+  EXPECT_EQ(Label("x-0"), "");
 }
 
 TEST_F(SidecarTest, SilentServerOfTheHolderKeepsItsLabel) {
