@@ -21,6 +21,9 @@ render() {
 #     --from-file=promote-password=<(openssl rand -hex 24)
 #   kubectl -n pg-rejoin apply -f manifests/pg-rejoin.yaml
 #
+# Update it with apply, never with replace or --force, and do not delete it with -f while its volumes matter: both
+# take away what the ConfigMap pg-rejoin-authority says, which volume may lead.
+#
 # In a namespace of another name: nothing but the subject of the RoleBinding names it.
 #
 #   sed 's/namespace: "pg-rejoin"/namespace: "mine"/' manifests/pg-rejoin.yaml | kubectl -n mine apply -f -
@@ -35,6 +38,7 @@ HEADER
 if [ "${1:-}" = - ]; then
   render
 else
+  trap 'rm -f "$here/pg-rejoin.yaml.new"' EXIT
   render >"$here/pg-rejoin.yaml.new"
   mv "$here/pg-rejoin.yaml.new" "$here/pg-rejoin.yaml"
 fi

@@ -88,7 +88,15 @@ void Sidecar::Complain(const std::string& problem) {
 }
 
 void Sidecar::Sync(LocalRole role) {
+  // Throws where it cannot be read: no label is changed then.
   const AuthorityStore::Versioned read = store_.Read();
+  if (read.record.primary.empty()) {
+    // Whoever has started had a record to start by: somebody emptied it, and a healthy primary must
+    // not lose its Service for that.
+    Complain(
+        "the authority record names nobody: role labels stay as they are; put the record back");
+    return;
+  }
   const bool holder = read.record.primary == options_.pod_name;
   if (holder && role == LocalRole::kReadWrite) {
     LabelHolder(outside_.api, options_, HolderIsFit(read));
@@ -99,8 +107,7 @@ void Sidecar::Sync(LocalRole role) {
   LabelFollower(role);
   if (!holder && role == LocalRole::kReadWrite) {
     Complain("this server runs read-write although the authority record names " +
-             (read.record.primary.empty() ? "nobody" : read.record.primary) +
-             "; restart the pod to make it follow");
+             read.record.primary + "; restart the pod to make it follow");
   }
 }
 

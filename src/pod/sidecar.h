@@ -6,6 +6,7 @@
 //   the
 //     record's branch; it takes the label from every other pod;
 //   - a server in recovery is labelled replica; any other has no label, so no Service leads to it;
+//   - a record that cannot be read, or that names nobody, changes no label;
 //   - the holder completes the record: system identifier after the first start, timeline and
 //     history after a promotion that was cut short;
 //   - the passfile follows the Secret.

@@ -353,6 +353,7 @@ def test_notes_show_the_outcome_and_the_promotion():
     assert "r-pg-rejoin-primary.ns.svc:5432" in text
     assert "does not decide failovers" in text
     assert r"ROLE:.metadata.labels.pg-rejoin\.io/role," in text
+    assert "Never use `helm upgrade --force`" in text
     assert "promote\n" not in notes("--set", "rejoin.discovery=service,rejoin.primaryService=theirs")
 
 

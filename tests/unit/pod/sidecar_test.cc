@@ -121,6 +121,21 @@ TEST_F(SidecarTest, OnlyAServerInRecoveryIsCalledReplica) {
   EXPECT_EQ(Label("x-0"), "");
 }
 
+TEST_F(SidecarTest, EmptiedOrUnreadableRecordChangesNoLabel) {
+  Step();
+  ASSERT_EQ(Label("x-0"), "primary");
+  using Data = std::map<std::string, std::string>;
+  for (const Data& data : {Data{}, Data{{"epoch", "5"}}, Data{{"primary", "no name!"}}}) {
+    api_.AddRecord(data);
+    for (const LocalRole role :
+         {LocalRole::kReadWrite, LocalRole::kUnknown, LocalRole::kInRecovery}) {
+      role_ = role;
+      Step();
+      EXPECT_EQ(Label("x-0"), "primary");
+    }
+  }
+}
+
 TEST_F(SidecarTest, SilentServerOfTheHolderKeepsItsLabel) {
   Step();
   role_ = LocalRole::kUnknown;
