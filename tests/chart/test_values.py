@@ -219,12 +219,13 @@ def test_the_manifests_are_for_any_namespace_but_for_one_line():
     assert "Helm" not in {v for o in objects.objects for v in o["metadata"]["labels"].values()}
 
 
-def test_a_failing_helm_leaves_the_manifests_alone(tmp_path):
+def test_a_failing_helm_leaves_the_manifests_alone():
     before = (ROOT / "manifests/pg-rejoin.yaml").read_text()
     result = subprocess.run([ROOT / "manifests/render.sh"], env={**os.environ, "HELM": "false"},
                             capture_output=True, timeout=60, check=False)
     assert result.returncode != 0
     assert (ROOT / "manifests/pg-rejoin.yaml").read_text() == before
+    assert not list((ROOT / "manifests").glob("*.new"))
 
 
 def test_one_version_everywhere():
