@@ -43,10 +43,13 @@ void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
 // Says what a promotion now would lose, as far as that can be known.
 void CheckLag(const AuthorityRecord& record, const SourceIdentity& own,
               const PromoteOptions& options) {
-  if (record.primary.empty() || record.primary == options.own_pod) return;
-  const auto primary = options.ask_primary(record.primary);
+  if (record.primary.empty()) return;
+  const bool named_already = record.primary == options.own_pod;
+  const auto primary = named_already ? std::nullopt : options.ask_primary(record.primary);
   std::string problem;
-  if (!primary) {
+  if (named_already) {
+    problem = "the record names this pod already: whether another has more WAL is not known";
+  } else if (!primary) {
     problem = record.primary + " does not answer: whether it has more WAL is not known";
   } else if (primary->in_recovery) {
     return;
@@ -78,16 +81,19 @@ SourceIdentity IdentifyForPromotion(AuthorityStore* store, const LocalServer& se
   return server.identify();
 }
 
-// Makes the record name this pod. Done before the server is touched.
+// Makes the record name this pod. Done before the server is touched. A standby that the record
+// names already, by an interrupted promotion or since its volume was restored, is checked like any
+// other.
 AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
                            const PromoteOptions& options) {
   for (int i = 0; i < kSwapTries; ++i) {
     const AuthorityStore::Versioned read = store->Read();
-    if (read.record.primary == options.own_pod) return read.record;
+    const bool named_already = read.record.primary == options.own_pod;
+    if (named_already && !own.in_recovery) return read.record;
     CheckMayPromote(read.record, own, options);
     CheckLag(read.record, own, options);
     AuthorityRecord desired = read.record;
-    desired.epoch += 1;
+    if (!named_already) desired.epoch += 1;
     desired.primary = options.own_pod;
     desired.system_identifier = own.system_identifier;
     desired.approval.reset();
@@ -95,7 +101,7 @@ AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
     if (desired.history && !ContainsBranch(own.history, *desired.history)) {
       SetBranch(&desired, own.system_identifier, own.history);
     }
-    if (store->CompareAndSwap(read, desired)) return desired;
+    if (desired == read.record || store->CompareAndSwap(read, desired)) return desired;
   }
   LostRace();
 }

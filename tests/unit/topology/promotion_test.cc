@@ -110,6 +110,26 @@ TEST_F(PromotionTest, PausedRecordRefuses) {
   ExpectRefused(ErrorKind::kNotRewindable);
 }
 
+// An interrupted promotion, or a volume restored from an old backup as a standby.
+TEST_F(PromotionTest, StandbyThatTheRecordNamesAlreadyIsCheckedLikeAnyOther) {
+  api_.record()["primary"] = "x-1";
+  api_.record()["paused"] = "true";
+  ExpectRefused(ErrorKind::kNotRewindable);
+  api_.record().erase("paused");
+  own_.system_identifier = kSystem + 1;
+  ExpectRefused(ErrorKind::kNotRewindable);
+  own_.system_identifier = kSystem;
+  options_.require_caught_up = true;
+  ExpectRefused(ErrorKind::kNotRewindable);
+  options_.require_caught_up = false;
+  api_.record()["history"] = "1@0/0,2@0/4000";
+  ExpectRefused(ErrorKind::kNotRewindable);
+  options_.force = true;
+  const PromoteResult result = Promote(&store_, server_, options_);
+  EXPECT_EQ(result.record.history->ToString(), "1@0/0,2@0/5000");
+  EXPECT_EQ(result.record.epoch, 1u);
+}
+
 TEST_F(PromotionTest, RogueServerIsNoStandby) {
   own_.in_recovery = false;
   ExpectRefused(ErrorKind::kNotRewindable);
