@@ -214,7 +214,8 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
       "Example: kubectl exec db-1 -c rejoin -- pg-rejoin promote\n"
       "Stop or cut off the old primary first if clients can still reach it. Run the command again\n"
       "to finish an interrupted promotion.\n"
-      "Exit status: 0 promoted, or primary already; 10 try again; 20 refused, nothing changed.");
+      "Exit status: 0 promoted, or primary already; 10 try again; 11 another pod was promoted\n"
+      "meanwhile; 20 refused, nothing changed.");
 }
 
 void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* flags) {

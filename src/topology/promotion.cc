@@ -15,6 +15,14 @@ constexpr int kSwapTries = 5;
   throw Error(ErrorKind::kUnavailable, "the authority record keeps changing", "Try again.");
 }
 
+// Two promotions at once: the record decides, and only the one that it names goes on.
+[[noreturn]] void TakenByAnother(const AuthorityRecord& record) {
+  throw Error(ErrorKind::kSourceChanged,
+              "the record names " + (record.primary.empty() ? "nobody" : record.primary) +
+                  " by now: somebody else changed it meanwhile",
+              "If this server runs read-write already, restart its pod: it then follows.");
+}
+
 void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
                      const PromoteOptions& options) {
   if (record.paused) {
@@ -86,8 +94,11 @@ SourceIdentity IdentifyForPromotion(AuthorityStore* store, const LocalServer& se
 // other.
 AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
                            const PromoteOptions& options) {
+  std::optional<std::string> primary_before;
   for (int i = 0; i < kSwapTries; ++i) {
     const AuthorityStore::Versioned read = store->Read();
+    if (primary_before && *primary_before != read.record.primary) TakenByAnother(read.record);
+    primary_before = read.record.primary;
     const bool named_already = read.record.primary == options.own_pod;
     if (named_already && !own.in_recovery) return read.record;
     CheckMayPromote(read.record, own, options);
@@ -143,15 +154,15 @@ PromoteResult Promote(AuthorityStore* store, const LocalServer& server,
   result.record = TakeRecord(store, own, options);
   result.was_primary_already = !own.in_recovery;
   if (own.in_recovery) {
+    // A promotion cannot be taken back, so the record is looked at once more just before.
+    const AuthorityRecord now = store->Read().record;
+    if (now != result.record) TakenByAnother(now);
     PromoteServer(server);
     own = server.identify();
   }
   for (int i = 0; i < kSwapTries; ++i) {
     const AuthorityStore::Versioned read = store->Read();
-    if (read.record.primary != options.own_pod) {
-      throw Error(ErrorKind::kSourceChanged, "the record names " + read.record.primary + " by now",
-                  "Somebody else promoted another pod. Restart this one: it then follows.");
-    }
+    if (read.record.primary != options.own_pod) TakenByAnother(read.record);
     result.record = read.record;
     if (!CompleteRecord(store, read, own)) {
       if (read.record.history == own.history) return result;

@@ -37,7 +37,8 @@ struct PromoteResult {
 };
 
 // Record first, so that a crash in between leaves nobody authorised rather than two; then the
-// server; then the record's timeline. Running it again finishes an interrupted one.
+// server; then the record's timeline. Running it again finishes an interrupted one. Of two at once,
+// the one that the record does not name in the end throws Error(kSourceChanged).
 PromoteResult Promote(AuthorityStore* store, const LocalServer& server,
                       const PromoteOptions& options);
 

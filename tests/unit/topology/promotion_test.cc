@@ -51,6 +51,18 @@ class PromotionTest : public testing::Test {
     EXPECT_EQ(std::count(steps_.begin(), steps_.end(), "promote"), 0);
   }
 
+  // Another pod has taken the record meanwhile.
+  void ExpectLost() {
+    try {
+      Promote(&store_, server_, options_);
+      FAIL() << "promoted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kSourceChanged) << error.message();
+    }
+    EXPECT_EQ(api_.record().at("primary"), "x-2");
+    EXPECT_TRUE(steps_.empty());
+  }
+
   FakeApi api_;
   AuthorityStore store_;
   SourceIdentity own_;
@@ -188,12 +200,34 @@ TEST_F(PromotionTest, RaceWithAnotherPromotionIsSeen) {
     ConfigMap& map = api_.config_maps.at("authority");
     map.data["primary"] = "x-2";
     map.data["epoch"] = "2";
-    map.data["paused"] = "true";
     map.resource_version = "50";
   };
-  EXPECT_THROW(Promote(&store_, server_, options_), Error);
-  EXPECT_EQ(api_.record().at("primary"), "x-2");
+  ExpectLost();
+}
+
+TEST_F(PromotionTest, RecordTakenAwayBeforeTheServerIsPromotedIsSeen) {
+  class TakenAfterTheSwap : public FakeApi {
+   public:
+    UpdateOutcome UpdateConfigMap(const std::string& name, const std::string& version,
+                                  const KeyChanges& data) override {
+      const UpdateOutcome outcome = FakeApi::UpdateConfigMap(name, version, data);
+      record()["primary"] = "x-2";
+      record()["epoch"] = "3";
+      return outcome;
+    }
+  } taken;
+  taken.AddRecord(api_.record());
+  AuthorityStore store(&taken, "authority");
+  EXPECT_THROW(Promote(&store, server_, options_), Error);
   EXPECT_TRUE(steps_.empty());
+}
+
+TEST_F(PromotionTest, SwapLostToAChangeThatIsNoPromotionIsTriedAgain) {
+  api_.before_update = [this] {
+    api_.record()["somebody's own key"] = "value";
+    api_.config_maps.at("authority").resource_version = "50";
+  };
+  EXPECT_EQ(Promote(&store_, server_, options_).record.timeline, 2u);
 }
 
 TEST_F(PromotionTest, HolderThatLosesTheRecordMeanwhileIsTold) {
