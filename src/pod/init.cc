@@ -201,7 +201,17 @@ class InitRun {
     outcome.rewind = outside_.rewind(*lock_, *source, rewind);
     outcome.local = before;
     Describe(&outcome, evidence);
+    if (evidence.record.approval) DropUnusedApproval();
     return outcome;
+  }
+
+  // What was done is right whether or not this succeeds.
+  void DropUnusedApproval() {
+    try {
+      DropApproval(&discovery_.store(), options_.pod_name);
+    } catch (const Error& error) {
+      LogWarning("the approval of this pod is still in the record: {}", error.message());
+    }
   }
 
   static void Describe(Outcome* outcome, const Evidence& evidence) {

@@ -61,12 +61,22 @@ const PeerState* FindRivalOfLeader(const DirectoryState& local, const Evidence& 
 }
 
 // Where no authority names this pod, any read-write server and any WAL that this directory lacks
-// speaks against a read-write start.
-const PeerState* FindRival(const DirectoryState& local, const Evidence& evidence) {
-  return FindPeer(local, evidence, [&](const SourceIdentity& peer) {
-    return !peer.in_recovery || !ContainsBranch(local.history, peer.history) ||
-           peer.flush_lsn > local.end_of_wal;
-  });
+// speaks against a read-write start; the server that is named as primary before all others. "":
+// nothing does.
+std::string FindObjection(const DirectoryState& local, const Evidence& evidence) {
+  const auto objection = [&](const std::string& pod, const SourceIdentity& server) -> std::string {
+    if (server.system_identifier != local.system_identifier) return {};
+    if (!server.in_recovery) return pod + " runs read-write";
+    const bool ahead =
+        !ContainsBranch(local.history, server.history) || server.flush_lsn > local.end_of_wal;
+    return ahead ? pod + " has WAL that this directory lacks" : std::string();
+  };
+  std::string found;
+  if (evidence.primary_identity) found = objection(evidence.primary, *evidence.primary_identity);
+  for (const PeerState& peer : evidence.peers) {
+    if (found.empty() && peer.identity) found = objection(peer.pod, *peer.identity);
+  }
+  return found;
 }
 
 Decision DecideOtherSystem(const DirectoryState& local, uint64_t other, const std::string& whose) {
@@ -243,7 +253,7 @@ Decision DecideUnreadable(const DirectoryState& local, const Evidence& evidence)
         return peer.identity && peer.identity->in_recovery &&
                peer.identity->system_identifier == local.system_identifier;
       });
-  if (all_follow && FindRival(local, evidence) == nullptr) {
+  if (all_follow && FindObjection(local, evidence).empty()) {
     return Start("EveryPeerFollows",
                  "the authority cannot be read, but every member is a standby on our branch");
   }
@@ -262,8 +272,13 @@ Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& eviden
       break;
   }
   if (evidence.primary_state == PrimaryState::kConfirmed) return DecideRelation(local, evidence);
-  if (IsApproved(local, evidence) && FindRival(local, evidence) == nullptr) {
-    return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
+  if (IsApproved(local, evidence)) {
+    const std::string objection = FindObjection(local, evidence);
+    if (objection.empty()) {
+      return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
+    }
+    return Wait("Contradicted", "a person approved that this pod leads, but " + objection,
+                "Stop that server if its data is not wanted; otherwise let it lead.");
   }
   if (evidence.primary_state != PrimaryState::kNobody) return NotConfirmed(evidence);
   return Wait("NoAuthority",

@@ -206,4 +206,15 @@ AuthorityRecord Approve(AuthorityStore* store, const Approval& approval) {
   LostRace();
 }
 
+void DropApproval(AuthorityStore* store, const std::string& pod) {
+  for (int i = 0; i < kSwapTries; ++i) {
+    const AuthorityStore::Versioned read = store->Read();
+    if (!read.record.approval || read.record.approval->pod != pod) return;
+    AuthorityRecord desired = read.record;
+    desired.approval.reset();
+    if (store->CompareAndSwap(read, desired)) return;
+  }
+  LostRace();
+}
+
 }  // namespace pgrejoin

@@ -51,4 +51,8 @@ bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read
 // A one-shot approval. Returns the record with it.
 AuthorityRecord Approve(AuthorityStore* store, const Approval& approval);
 
+// Takes back an approval of this pod that was not needed: the pod follows another, and later nobody
+// would think of that word any more.
+void DropApproval(AuthorityStore* store, const std::string& pod);
+
 }  // namespace pgrejoin

@@ -117,6 +117,20 @@ TEST_F(InitTest, OldPrimaryIsRewoundOntoTheConfirmedOne) {
   EXPECT_EQ(api_.events[0].reason, "RejoinRewound");
 }
 
+TEST_F(InitTest, ApprovalThatWasNotNeededIsTakenBack) {
+  for (const auto& [approved, left] : {std::pair("x-0", 0), std::pair("x-1", 1)}) {
+    RecordNames("x-1");
+    PrimaryRuns("1@0/0,2@0/4000");
+    api_.record()["approval-pod"] = approved;
+    api_.record()["approval-system-identifier"] = std::to_string(kSystem);
+    api_.record()["approval-history"] = "1@0/0";
+    EXPECT_EQ(Run(), 0);
+    EXPECT_EQ(Annotation("outcome"), "rewound");
+    EXPECT_EQ(api_.record().count("approval-pod"), static_cast<size_t>(left)) << approved;
+    EXPECT_EQ(api_.record().at("primary"), "x-1");
+  }
+}
+
 TEST_F(InitTest, StandbyWithNothingToDoIsOneWrite) {
   RecordNames("x-1");
   PrimaryRuns("1@0/0");

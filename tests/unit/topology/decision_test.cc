@@ -265,6 +265,21 @@ TEST(DecisionInvariant, ReadWriteOnlyWithAWarrant) {
   EXPECT_GT(read_write, 100u);
 }
 
+TEST(DecisionInvariant, ApprovalIsNoWordAgainstAServerThatRunsReadWrite) {
+  ForEveryCase(
+      [](const Case& c, const DirectoryState&, const Evidence& evidence, const Decision& d) {
+        if (c.kind != DirectoryKind::kPrimary || d.action != Action::kClaim) return;
+        if (evidence.primary_identity) {
+          ASSERT_TRUE(evidence.primary_identity->in_recovery) << Describe(c, d);
+        }
+        for (const PeerState& peer : evidence.peers) {
+          if (peer.identity) {
+            ASSERT_TRUE(peer.identity->in_recovery) << Describe(c, d);
+          }
+        }
+      });
+}
+
 TEST(DecisionInvariant, NothingIsUndoneTowardsAnUnconfirmedPrimary) {
   ForEveryCase([](const Case& c, const DirectoryState&, const Evidence&, const Decision& d) {
     const bool acts = d.action == Action::kRewind || d.action == Action::kResume ||
@@ -624,7 +639,19 @@ const Row kRows[] = {
       .peers = Peers::kReadWriteOnOurBranch,
       .approved = true},
      Action::kWait,
-     "NoAuthority"},
+     "Contradicted"},
+    {"approved, but the named primary runs read-write on another branch",
+     {.primary = P::kOtherBranch, .approved = true},
+     Action::kWait,
+     "Contradicted"},
+    {"approved, but the named primary is a standby with more WAL",
+     {.primary = P::kInRecovery, .relation = R::kSameBranch, .approved = true},
+     Action::kWait,
+     "Contradicted"},
+    {"approved, and the named primary is a standby that lacks nothing of ours but has no more",
+     {.primary = P::kInRecovery, .relation = R::kPrimaryLostWal, .approved = true},
+     Action::kClaim,
+     "Approved"},
     {"the named primary is gone for good, a person approves",
      {.primary = P::kUnreachable, .approved = true},
      Action::kClaim,
