@@ -60,6 +60,15 @@ const PeerState* FindRivalOfLeader(const DirectoryState& local, const Evidence& 
   });
 }
 
+// A standby never has more than its primary has flushed (walsender sends flushed WAL only): one
+// that has replayed more of the same branch proves that this volume has gone back, be it restored
+// or on storage that lies about fsync.
+const PeerState* FindStandbyAhead(const DirectoryState& local, const Evidence& evidence) {
+  return FindPeer(local, evidence, [&](const SourceIdentity& peer) {
+    return peer.in_recovery && peer.history == local.history && peer.flush_lsn > local.end_of_wal;
+  });
+}
+
 // Where no authority names this pod, any read-write server and any WAL that this directory lacks
 // speaks against a read-write start; the server that is named as primary before all others. "":
 // nothing does.
@@ -240,6 +249,19 @@ Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
                     "branch, {}",
                     rival->pod, rival->identity->history.ToString()),
         "Stop that server, or promote it properly with `pg-rejoin promote`.");
+  }
+  if (const PeerState* ahead = FindStandbyAhead(local, evidence)) {
+    if (IsApproved(local, evidence)) {
+      return Act(Action::kClaim, "Approved",
+                 "a person approved that this pod leads, behind its standby " + ahead->pod);
+    }
+    return Wait(
+        "BehindItsStandby",
+        fmt::format("the authority record names this pod, but its WAL ends at {} and its "
+                    "standby {} has replayed up to {}",
+                    local.end_of_wal.ToString(), ahead->pod, ahead->identity->flush_lsn.ToString()),
+        "This volume has lost WAL. Promote that standby; or lose what only it has, with "
+        "`pg-rejoin approve` for this pod.");
   }
   return Start("Leader", "the authority record names this pod");
 }

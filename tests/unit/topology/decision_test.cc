@@ -541,6 +541,23 @@ const Row kRows[] = {
       .branch = RecordBranch::kOurs},
      Action::kWait,
      "Contradicted"},
+    {"... but a standby has more: the volume was restored",
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kAhead,
+      .branch = RecordBranch::kOurs},
+     Action::kWait,
+     "BehindItsStandby"},
+    {"... and a person wants to lose that",
+     {.kind = K::kPrimary,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kAhead,
+      .branch = RecordBranch::kOurs,
+      .approved = true},
+     Action::kClaim,
+     "Approved"},
     {"named, but the volume is older than the record",
      {.kind = K::kPrimary,
       .authority = A::kNamesUs,
@@ -677,6 +694,17 @@ TEST(Decision, ApprovalIsBoundToPodSystemAndHistory) {
   }
   evidence.record.approval = good;
   EXPECT_EQ(Decide(local, evidence).action, Action::kClaim);
+}
+
+// A standby of an older branch that never followed has WAL of a line that was given up: no proof.
+TEST(Decision, StandbyOnAnotherBranchDoesNotKeepTheLeaderWaiting) {
+  Case c{.authority = A::kNamesUs, .primary = P::kNobody, .relation = R::kNewer};
+  c.peers = Peers::kAhead;
+  const DirectoryState local = MakeLocal(c);
+  Evidence evidence = MakeEvidence(c, local);
+  EXPECT_EQ(Decide(local, evidence).reason, "BehindItsStandby");
+  evidence.peers[0].identity->history = History("1@0/0");
+  EXPECT_EQ(Decide(local, evidence).reason, "Leader");
 }
 
 TEST(ContainsBranchTest, ComparesWhereTimelinesBegin) {
