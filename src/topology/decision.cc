@@ -170,37 +170,49 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
                          local.end_of_wal.ToString(), fork->lsn.ToString(), evidence.primary));
 }
 
-Decision DecideEmpty(const Evidence& evidence) {
-  const bool other_named = evidence.primary_state != PrimaryState::kNobody;
-  if (evidence.authority == AuthorityState::kUnclaimed) {
-    if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
-    for (const PeerState& peer : evidence.peers) {
-      if (peer.has_data) {
-        return Wait("PeerHasData",
-                    "the authority record is unclaimed, but " + peer.pod + " has data",
-                    "If that data is to lead, let its pod claim with `pg-rejoin approve`.");
-      }
-    }
-    const bool silent = std::any_of(evidence.peers.begin(), evidence.peers.end(),
-                                    [](const PeerState& peer) { return peer.silent; });
-    if (silent && !evidence.patience_over) {
-      return Wait("PeersSilent", "waiting for the other pods to say what they have");
-    }
-    return Act(Action::kClaim, "FirstInstall", "the authority record is unclaimed");
+const PeerState* FindPeerWithData(const Evidence& evidence) {
+  const auto found = std::find_if(evidence.peers.begin(), evidence.peers.end(),
+                                  [](const PeerState& peer) { return peer.has_data; });
+  return found == evidence.peers.end() ? nullptr : &*found;
+}
+
+Decision DecideUnclaimed(const Evidence& evidence) {
+  if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
+  if (const PeerState* peer = FindPeerWithData(evidence)) {
+    return Wait("PeerHasData", "the authority record is unclaimed, but " + peer->pod + " has data",
+                "If that data is to lead, let its pod claim with `pg-rejoin approve`.");
   }
+  for (const PeerState& peer : evidence.peers) {
+    // A pod that exists may have a volume with data, however long it stays pending.
+    if (peer.silent && (peer.has_pod || !evidence.patience_over)) {
+      return Wait("PeersSilent", "waiting for " + peer.pod + " to say what it has",
+                  "Who has data is not known before each pod has said it. If that pod cannot "
+                  "start, see why, or scale the StatefulSet down to those that can.");
+    }
+  }
+  return Act(Action::kClaim, "FirstInstall", "the authority record is unclaimed");
+}
+
+Decision DecideEmptyLeader(const Evidence& evidence) {
+  std::string who_knows;
+  if (const PeerState* peer = FindPeerWithData(evidence)) who_knows = peer->pod + " has data";
+  if (evidence.record.system_identifier) who_knows = "it has led before";
+  if (who_knows.empty()) {
+    return Start("Claimed", "this pod has claimed the record and is to be initialised");
+  }
+  return Wait(
+      "DataLost",
+      "the authority record names this pod, whose data directory is empty, and " + who_knows,
+      "Restore its volume, or promote another pod. It is never initialised again.");
+}
+
+Decision DecideEmpty(const Evidence& evidence) {
+  if (evidence.authority == AuthorityState::kUnclaimed) return DecideUnclaimed(evidence);
   if (evidence.authority == AuthorityState::kUnreadable) {
     return Wait("AuthorityUnreadable", evidence.authority_problem);
   }
-  if (evidence.authority == AuthorityState::kNamesUs) {
-    if (evidence.record.system_identifier) {
-      return Wait("DataLost", "the authority record names this pod, whose data directory is empty",
-                  "Restore its volume, or promote another pod. It is never initialised again.");
-    }
-    return Start("Claimed", "this pod has claimed the record and is to be initialised");
-  }
-  if (!other_named || evidence.primary_state != PrimaryState::kConfirmed) {
-    return NotConfirmed(evidence);
-  }
+  if (evidence.authority == AuthorityState::kNamesUs) return DecideEmptyLeader(evidence);
+  if (evidence.primary_state != PrimaryState::kConfirmed) return NotConfirmed(evidence);
   if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
   return Act(Action::kClone, "EmptyDirectory",
              "empty directory, to be cloned from " + evidence.primary);

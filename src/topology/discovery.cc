@@ -1,6 +1,7 @@
 #include "topology/discovery.h"
 
 #include <algorithm>
+#include <set>
 #include <thread>
 
 #include "base/error.h"
@@ -11,12 +12,25 @@ namespace pgrejoin {
 namespace {
 
 constexpr const char* kPrimaryRole = "primary";
-// A member that was asked at the same time as the others.
+constexpr const char* kWaitingOutcome = "waiting";
+// So many are asked, at the same time; a thread each.
 constexpr size_t kPeersMax = 64;
 
 std::string Annotation(const Pod& pod, const std::string& key) {
   const auto found = pod.annotations.find(key);
   return found == pod.annotations.end() ? std::string() : found->second;
+}
+
+// What a pod has published about itself (report/outcome.h).
+PeerState PublishedState(const Pod& pod, const std::string& prefix) {
+  PeerState peer;
+  peer.pod = pod.name;
+  const std::string role = Annotation(pod, prefix + "role");
+  const bool empty = role == DirectoryKindName(DirectoryKind::kEmpty) &&
+                     Annotation(pod, prefix + "outcome") == kWaitingOutcome;
+  peer.silent = role.empty();
+  peer.has_data = !empty && !role.empty();
+  return peer;
 }
 
 }  // namespace
@@ -35,9 +49,12 @@ Evidence Discovery::Gather(const DirectoryState& local) {
   ReadAuthority(&evidence);
   FindPrimary(&evidence);
   AskPrimary(&evidence, local);
-  const bool claims =
-      local.kind == DirectoryKind::kEmpty && evidence.authority == AuthorityState::kUnclaimed;
-  if (claims || local.kind == DirectoryKind::kPrimary) FindPeers(&evidence, local);
+  // Who might run initdb has to know whether somebody has data.
+  const bool no_data_known =
+      evidence.authority == AuthorityState::kUnclaimed ||
+      (evidence.authority == AuthorityState::kNamesUs && !evidence.record.system_identifier);
+  const bool may_initialise = local.kind == DirectoryKind::kEmpty && no_data_known;
+  if (may_initialise || local.kind == DirectoryKind::kPrimary) FindPeers(&evidence, local);
   return evidence;
 }
 
@@ -155,15 +172,7 @@ void Discovery::AskPrimary(Evidence* evidence, const DirectoryState& local) {
 void Discovery::FindPeers(Evidence* evidence, const DirectoryState& local) {
   std::vector<std::string> hosts;
   try {
-    for (const Pod& pod : api_->ListPods(options_.pod_selector)) {
-      if (pod.name == options_.own_pod || pod.name == evidence->primary) continue;
-      PeerState peer;
-      peer.pod = pod.name;
-      peer.has_data = !Annotation(pod, options_.annotation_prefix + "system-identifier").empty();
-      peer.silent = !peer.has_data && Annotation(pod, options_.annotation_prefix + "role").empty();
-      evidence->peers.push_back(peer);
-      hosts.push_back(pod.ip.empty() ? "" : MemberHost(pod.name));
-    }
+    ListPeers(evidence, &hosts);
   } catch (const Error& error) {
     if (local.kind == DirectoryKind::kEmpty) {
       // Whether somebody has data is not known, so nobody may claim.
@@ -181,6 +190,23 @@ void Discovery::FindPeers(Evidence* evidence, const DirectoryState& local) {
     evidence->peers_complete = !options_.members.empty();
   }
   AskPeers(evidence, hosts);
+}
+
+// Every other pod, and every member that has none at the moment.
+void Discovery::ListPeers(Evidence* evidence, std::vector<std::string>* hosts) {
+  std::set<std::string> without_pod(options_.members.begin(), options_.members.end());
+  without_pod.erase(options_.own_pod);
+  without_pod.erase(evidence->primary);
+  for (const Pod& pod : api_->ListPods(options_.pod_selector)) {
+    without_pod.erase(pod.name);
+    if (pod.name == options_.own_pod || pod.name == evidence->primary) continue;
+    evidence->peers.push_back(PublishedState(pod, options_.annotation_prefix));
+    hosts->push_back(pod.ip.empty() ? "" : MemberHost(pod.name));
+  }
+  for (const std::string& member : without_pod) {
+    evidence->peers.push_back({.pod = member, .identity = {}, .has_pod = false, .silent = true});
+    hosts->push_back("");
+  }
 }
 
 void Discovery::AskPeers(Evidence* evidence, const std::vector<std::string>& hosts) {

@@ -34,7 +34,7 @@ struct DiscoveryOptions {
   // Every pod name there can be, for the case that the API is down. May be empty: then nobody
   // starts read-write without the API.
   std::vector<std::string> members;
-  std::chrono::seconds patience{10};  // for peers that have not yet published what they have
+  std::chrono::seconds patience{3};  // for pods that the StatefulSet has not made yet
 };
 
 // Asks the server at a host who it is. Throws Error when there is no answer.
@@ -61,6 +61,7 @@ class Discovery {
                      const std::vector<std::string>& hosts);
   void AskPrimary(Evidence* evidence, const DirectoryState& local);
   void FindPeers(Evidence* evidence, const DirectoryState& local);
+  void ListPeers(Evidence* evidence, std::vector<std::string>* hosts);
   void AskPeers(Evidence* evidence, const std::vector<std::string>& hosts);
 
   KubernetesApi* api_;

@@ -35,8 +35,11 @@ enum class PrimaryState {
 struct PeerState {
   std::string pod;
   std::optional<SourceIdentity> identity;  // its own word, by SQL; nullopt: no answer
-  bool silent = false;                     // has neither answered nor published its state yet
-  bool has_data = false;                   // published or answered a system identifier
+  bool has_pod = true;                     // false: a member that has no pod at the moment
+  // Answered, or published anything but that it waits with an empty directory. What an earlier run
+  // of init has found does not count: a first primary and a clone had found theirs empty as well.
+  bool has_data = false;
+  bool silent = false;  // has neither answered nor published what it has
 };
 
 struct Evidence {
@@ -51,7 +54,7 @@ struct Evidence {
   std::optional<SourceIdentity> primary_identity;  // when it has answered
   std::vector<PeerState> peers;
   bool peers_complete = false;  // peers holds every other member there can be
-  // Silent peers were given long enough to publish what they have.
+  // Members without a pod were given long enough to get one.
   bool patience_over = false;
 };
 

@@ -51,10 +51,19 @@ constexpr PrimaryState kPrimaryStates[] = {PrimaryState::kNobody,      PrimarySt
                                            PrimaryState::kOtherSystem, PrimaryState::kOtherBranch,
                                            PrimaryState::kConfirmed};
 
-enum class Peers { kNone, kFollowing, kSilent, kReadWriteOnOurBranch, kReadWriteElsewhere, kAhead };
+enum class Peers {
+  kNone,
+  kFollowing,
+  kSilent,
+  kWithoutPod,
+  kReadWriteOnOurBranch,
+  kReadWriteElsewhere,
+  kAhead
+};
 constexpr Peers kPeers[] = {Peers::kNone,
                             Peers::kFollowing,
                             Peers::kSilent,
+                            Peers::kWithoutPod,
                             Peers::kReadWriteOnOurBranch,
                             Peers::kReadWriteElsewhere,
                             Peers::kAhead};
@@ -136,8 +145,9 @@ void AddPeers(const Case& c, const DirectoryState& local, Evidence* evidence) {
   if (c.peers == Peers::kNone) return;
   PeerState peer;
   peer.pod = "x-2";
-  peer.silent = c.peers == Peers::kSilent;
-  if (c.peers != Peers::kSilent) {
+  peer.has_pod = c.peers != Peers::kWithoutPod;
+  peer.silent = c.peers == Peers::kSilent || c.peers == Peers::kWithoutPod;
+  if (!peer.silent) {
     SourceIdentity identity;
     identity.system_identifier = kSystem;
     identity.history = local.history.entries().empty() ? History("1@0/0") : local.history;
@@ -263,6 +273,18 @@ TEST(DecisionInvariant, ReadWriteOnlyWithAWarrant) {
     ASSERT_TRUE(named || first_install || approved || every_peer_follows) << Describe(c, d);
   });
   EXPECT_GT(read_write, 100u);
+}
+
+TEST(DecisionInvariant, NothingIsInitialisedWhereSomebodyHasDataOrHasNotSaidThatItIsEmpty) {
+  ForEveryCase(
+      [](const Case& c, const DirectoryState&, const Evidence& evidence, const Decision& d) {
+        if (c.kind != DirectoryKind::kEmpty || !StartsReadWrite(c, d)) return;
+        for (const PeerState& peer : evidence.peers) {
+          ASSERT_FALSE(peer.has_data) << Describe(c, d);
+          const bool claims = d.action == Action::kClaim;
+          ASSERT_FALSE(claims && peer.silent && peer.has_pod) << Describe(c, d);
+        }
+      });
 }
 
 TEST(DecisionInvariant, ApprovalIsNoWordAgainstAServerThatRunsReadWrite) {
@@ -421,21 +443,35 @@ const Row kRows[] = {
       .peers = Peers::kFollowing},
      Action::kWait,
      "PeerHasData"},
-    {"empty, unclaimed, a peer is silent",
-     {.kind = K::kEmpty,
-      .authority = A::kUnclaimed,
-      .primary = P::kNobody,
-      .peers = Peers::kSilent,
-      .patience_over = false},
-     Action::kWait,
-     "PeersSilent"},
-    {"empty, unclaimed, a peer stays silent",
+    {"empty, unclaimed, a peer stays silent, for ever if need be",
      {.kind = K::kEmpty,
       .authority = A::kUnclaimed,
       .primary = P::kNobody,
       .peers = Peers::kSilent},
+     Action::kWait,
+     "PeersSilent"},
+    {"empty, unclaimed, a member has no pod yet",
+     {.kind = K::kEmpty,
+      .authority = A::kUnclaimed,
+      .primary = P::kNobody,
+      .peers = Peers::kWithoutPod,
+      .patience_over = false},
+     Action::kWait,
+     "PeersSilent"},
+    {"empty, unclaimed, a member gets no pod",
+     {.kind = K::kEmpty,
+      .authority = A::kUnclaimed,
+      .primary = P::kNobody,
+      .peers = Peers::kWithoutPod},
      Action::kClaim,
      "FirstInstall"},
+    {"empty, claimed by us, but a peer has data: the record was never completed",
+     {.kind = K::kEmpty,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kFollowing},
+     Action::kWait,
+     "DataLost"},
     {"empty, claimed by us, never initialised",
      {.kind = K::kEmpty, .authority = A::kNamesUs, .primary = P::kNobody},
      Action::kStart,

@@ -101,17 +101,45 @@ TEST_F(DiscoveryTest, MissingOrMalformedRecordIsUnreadable) {
   EXPECT_EQ(Make().Gather(local_).authority, AuthorityState::kUnreadable);
 }
 
-TEST_F(DiscoveryTest, UnclaimedWithAnEmptyDirectoryLooksAtThePeers) {
+// Annotations say what init has found, and stay: the first primary and every clone had found an
+// empty directory.
+TEST_F(DiscoveryTest, OnlyAPodThatWaitsWithAnEmptyDirectoryHasNoData) {
+  local_ = {};
+  struct Row {
+    const char* outcome;
+    const char* role;
+    bool silent;
+    bool has_data;
+  };
+  for (const Row& row :
+       {Row{"waiting", "empty", false, false}, Row{"claimed", "empty", false, true},
+        Row{"started", "empty", false, true}, Row{"cloning", "empty", false, true},
+        Row{"waiting", "primary", false, true}, Row{"waiting", "", true, false},
+        Row{"", "", true, false}}) {
+    auto& annotations = api_.pods["x-1"].annotations;
+    annotations = {{"pg-rejoin.io/outcome", row.outcome}, {"pg-rejoin.io/role", row.role}};
+    using Data = std::map<std::string, std::string>;
+    for (const Data& record : {Data{}, Data{{"primary", "x-0"}, {"epoch", "1"}}}) {
+      api_.AddRecord(record);
+      const Evidence evidence = Make().Gather(local_);
+      ASSERT_EQ(evidence.peers.size(), 2u);
+      EXPECT_EQ(evidence.peers[0].silent, row.silent) << row.outcome << " " << row.role;
+      EXPECT_EQ(evidence.peers[0].has_data, row.has_data) << row.outcome << " " << row.role;
+      EXPECT_TRUE(evidence.peers[1].silent);
+    }
+  }
+}
+
+TEST_F(DiscoveryTest, MembersWithoutAPodAreSilentPeers) {
   api_.AddRecord({});
   local_ = {};
-  api_.pods["x-1"].annotations["pg-rejoin.io/role"] = "empty";
-  api_.pods["x-2"].annotations["pg-rejoin.io/system-identifier"] = "7";
+  options_.members = {"x-0", "x-1", "x-2", "x-3"};
   const Evidence evidence = Make().Gather(local_);
-  EXPECT_EQ(evidence.authority, AuthorityState::kUnclaimed);
-  ASSERT_EQ(evidence.peers.size(), 2u);
-  EXPECT_FALSE(evidence.peers[0].silent);
-  EXPECT_FALSE(evidence.peers[0].has_data);
-  EXPECT_TRUE(evidence.peers[1].has_data);
+  ASSERT_EQ(evidence.peers.size(), 3u);
+  EXPECT_EQ(evidence.peers[2].pod, "x-3");
+  EXPECT_TRUE(evidence.peers[2].silent);
+  EXPECT_FALSE(evidence.peers[2].has_pod);
+  EXPECT_TRUE(evidence.peers[0].has_pod);
 }
 
 TEST_F(DiscoveryTest, StandbyAsksOnlyThePrimary) {
