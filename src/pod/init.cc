@@ -140,6 +140,10 @@ class InitRun {
       case Action::kStart:
         outcome.kind = OutcomeKind::kStarted;
         return outcome;
+      case Action::kReinitialise:
+        outcome.kind = OutcomeKind::kStarted;
+        outcome.message += "; what there was is now " + SetAside(*lock_);
+        return outcome;
       case Action::kClaim:
         return ActClaim(std::move(outcome), evidence);
       case Action::kClone:

@@ -1,6 +1,7 @@
 #include "rewind/inspect.h"
 
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 
@@ -23,6 +24,12 @@ bool HoldsNothing(const std::string& pgdata) {
   return empty;
 }
 
+// The gate's mark (gate/gate.cc), which the last script of the first start removes.
+bool InitialisationIsMarked(std::string pgdata) {
+  while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
+  return ::access((pgdata + ".initialising").c_str(), F_OK) == 0;
+}
+
 DirectoryKind KindOf(const TargetDirectory& target, const ControlFile& control) {
   if (JournalExists(target)) return DirectoryKind::kHalfRewound;
   if (control.fenced()) return DirectoryKind::kHalfMade;
@@ -39,6 +46,8 @@ DirectoryState InspectDirectory(const std::string& pgdata) {
   if (HoldsNothing(pgdata)) return state;
   const TargetDirectory target = TargetDirectory::OpenForReading(pgdata);
   state.kind = DirectoryKind::kHalfMade;
+  state.initdb_cut_short = InitialisationIsMarked(pgdata);
+  if (state.initdb_cut_short) return state;
   if (!target.Exists(kControlFilePath)) return state;
 
   const ControlFile control = ReadTargetControl(target);

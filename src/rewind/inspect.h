@@ -12,7 +12,7 @@ namespace pgrejoin {
 
 enum class DirectoryKind {
   kEmpty,       // missing, or no file but lost+found
-  kHalfMade,    // files, but no control file and no journal: a broken initdb or copy
+  kHalfMade,    // broken initdb or copy: no control file nor journal, or the gate's mark
   kFreshClone,  // backup_label and standby.signal: a base backup or a rewind not started yet
   kPointInTimeRecovery,  // recovery.signal: a person is restoring
   kHalfRewound,          // our journal: a rewind was interrupted
@@ -22,6 +22,9 @@ enum class DirectoryKind {
 
 struct DirectoryState {
   DirectoryKind kind = DirectoryKind::kEmpty;
+  // kHalfMade, and known to be an initdb that never came to its end: "<pgdata>.initialising" is
+  // there (gate/gate.cc). No server was ever reachable on it.
+  bool initdb_cut_short = false;
   // The rest is meaningful from kFreshClone on.
   uint64_t system_identifier = 0;
   unsigned major_version = 0;

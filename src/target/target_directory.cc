@@ -26,6 +26,8 @@ namespace {
 
 // A file system's own, also where a volume is mounted at the data directory.
 constexpr std::string_view kLostAndFound = "lost+found";
+// More of them say that something is wrong, and they take room.
+constexpr int kSetAsideMax = 3;
 
 struct DirDeleter {
   void operator()(DIR* dir) const { ::closedir(dir); }
@@ -385,6 +387,28 @@ bool RestoreDirectoryMode(const DirectoryLock& lock, mode_t mode) {
                       fmt::format("could not set the mode of \"{}\"", lock.pgdata()));
   }
   return true;
+}
+
+std::string SetAside(const DirectoryLock& lock) {
+  std::string pgdata = lock.pgdata();
+  while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
+  for (int number = 1; number <= kSetAsideMax; ++number) {
+    const std::string aside = fmt::format("{}.half-made.{}", pgdata, number);
+    struct stat status{};
+    if (::lstat(aside.c_str(), &status) == 0) continue;
+    if (::rename(pgdata.c_str(), aside.c_str()) != 0) {
+      throw SystemError(ErrorKind::kTargetFailed,
+                        fmt::format("could not rename \"{}\" to \"{}\"", pgdata, aside));
+    }
+    const UniqueFd fd(::open(aside.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!fd.valid() || ::syncfs(fd.get()) != 0) {
+      throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not sync \"{}\"", aside));
+    }
+    return aside;
+  }
+  throw Error(ErrorKind::kTargetFailed,
+              fmt::format("\"{}.half-made.1\" to \".{}\" are all there", pgdata, kSetAsideMax),
+              "Remove them: they are what initialisations that were cut short have left.");
 }
 
 void CheckNoPostmaster(const std::string& pgdata) {

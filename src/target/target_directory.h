@@ -116,6 +116,10 @@ class TargetDirectory {
 // refuses it. Sets mode (0700 or 0750) where it differs; true when it did.
 bool RestoreDirectoryMode(const DirectoryLock& lock, mode_t mode);
 
+// Renames the directory to the first free of "<pgdata>.half-made.1" to ".3", durably, and returns
+// that name. The caller's lock keeps everybody off both until it is released.
+std::string SetAside(const DirectoryLock& lock);
+
 // Throws Error(kTargetInUse) when postmaster.pid names a process that lives. Only where process ids
 // mean something: not in a container.
 void CheckNoPostmaster(const std::string& pgdata);

@@ -218,6 +218,30 @@ Decision DecideEmpty(const Evidence& evidence) {
              "empty directory, to be cloned from " + evidence.primary);
 }
 
+// What initdb left when it was killed. On the pod that has claimed the record but never led it can
+// only be that first initialisation: no server was ever reachable on it (the gate saw to that), so
+// nothing is lost by beginning anew, and even so it is set aside, not removed.
+Decision DecideHalfMade(const DirectoryState& local, const Evidence& evidence) {
+  if (!local.initdb_cut_short) {
+    return Refuse(ErrorKind::kTargetFailed, "HalfMade",
+                  "the data directory is half of an initdb or a copy: it has no control file",
+                  "If nothing in it matters, empty it; the pod then starts anew.");
+  }
+  if (evidence.authority == AuthorityState::kUnreadable) {
+    return Wait("AuthorityUnreadable", evidence.authority_problem);
+  }
+  const bool never_led = evidence.authority == AuthorityState::kNamesUs &&
+                         !evidence.record.system_identifier && !evidence.record.history;
+  if (never_led && FindPeerWithData(evidence) == nullptr) {
+    return Act(Action::kReinitialise, "InitdbCutShort",
+               "the first initialisation was cut short and begins anew");
+  }
+  return Refuse(ErrorKind::kTargetFailed, "HalfMade",
+                "the data directory is half of an initdb: its initialisation was cut short",
+                "If nothing in it matters, empty it; the pod then starts anew. If it is whole, "
+                "remove the file beside it whose name ends in \".initialising\".");
+}
+
 Decision DecideHalfRewound(const Evidence& evidence) {
   if (evidence.authority == AuthorityState::kNamesUs) {
     return Refuse(ErrorKind::kTargetFailed, "HalfRewoundLeader",
@@ -326,11 +350,7 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
   if (local.kind == DirectoryKind::kPointInTimeRecovery) {
     return Start("PointInTimeRecovery", "point-in-time recovery in progress");
   }
-  if (local.kind == DirectoryKind::kHalfMade) {
-    return Refuse(ErrorKind::kTargetFailed, "HalfMade",
-                  "the data directory is half of an initdb or a copy: it has no control file",
-                  "If nothing in it matters, empty it; the pod then starts anew.");
-  }
+  if (local.kind == DirectoryKind::kHalfMade) return DecideHalfMade(local, evidence);
   if (HasSystemIdentifier(local)) {
     const auto recorded = evidence.record.system_identifier;
     if (recorded && *recorded != local.system_identifier) {
@@ -392,6 +412,8 @@ const char* ActionName(Action action) {
       return "rewind";
     case Action::kResume:
       return "resume";
+    case Action::kReinitialise:
+      return "reinitialise";
     case Action::kClone:
       return "clone";
     case Action::kWait:

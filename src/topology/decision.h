@@ -16,10 +16,11 @@ enum class Action {
   kClaim,   // take the record by compare-and-swap, then start
   kFollow,  // no data to undo: only recovery settings
   kRewind,
-  kResume,  // finish an interrupted rewind
-  kClone,   // an empty directory: copy the primary
-  kWait,    // ask again later
-  kRefuse   // a person must decide
+  kResume,        // finish an interrupted rewind
+  kReinitialise,  // set aside what a killed initdb has left, then start
+  kClone,         // an empty directory: copy the primary
+  kWait,          // ask again later
+  kRefuse         // a person must decide
 };
 
 struct Decision {

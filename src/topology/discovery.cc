@@ -53,7 +53,8 @@ Evidence Discovery::Gather(const DirectoryState& local) {
   const bool no_data_known =
       evidence.authority == AuthorityState::kUnclaimed ||
       (evidence.authority == AuthorityState::kNamesUs && !evidence.record.system_identifier);
-  const bool may_initialise = local.kind == DirectoryKind::kEmpty && no_data_known;
+  const bool no_data_here = local.kind == DirectoryKind::kEmpty || local.initdb_cut_short;
+  const bool may_initialise = no_data_here && no_data_known;
   if (may_initialise || local.kind == DirectoryKind::kPrimary) FindPeers(&evidence, local);
   return evidence;
 }
@@ -174,7 +175,7 @@ void Discovery::FindPeers(Evidence* evidence, const DirectoryState& local) {
   try {
     ListPeers(evidence, &hosts);
   } catch (const Error& error) {
-    if (local.kind == DirectoryKind::kEmpty) {
+    if (local.kind != DirectoryKind::kPrimary) {
       // Whether somebody has data is not known, so nobody may claim.
       evidence->authority = AuthorityState::kUnreadable;
       evidence->authority_problem = error.message();

@@ -262,12 +262,13 @@ def test_common_labels_and_annotations_are_on_every_object(render):
 # ---- scripts
 
 def test_scripts_are_the_files_of_the_chart(default):
-    maps = {"scripts": ["clone.sh", "self-test.sh"], "initdb": ["00-create-roles.sh"]}
+    maps = {"scripts": ["clone.sh", "self-test.sh"], "initdb": ["00-create-roles.sh", "zz-finish-initdb.sh"]}
     for name, keys in maps.items():
         data = default.one("ConfigMap", f"{NAME}-{name}")["data"]
         assert sorted(data) == keys
         for key in keys:
-            assert data[key].strip() == (CHART / "files" / key.removeprefix("00-")).read_text().strip()
+            file = key.removeprefix("00-").removeprefix("zz-")
+            assert data[key].strip() == (CHART / "files" / file).read_text().strip()
 
 
 def test_scripts_are_mounted_where_they_are_run(default):
@@ -290,7 +291,7 @@ def test_scripts_of_ones_own(render, tmp_path):
     values = tmp_path / "values.yaml"
     values.write_text("postgresql:\n  initdb:\n    scripts:\n      10-app.sql: |\n        CREATE DATABASE app;\n")
     data = render("--values", str(values)).one("ConfigMap", f"{NAME}-initdb")["data"]
-    assert sorted(data) == ["00-create-roles.sh", "10-app.sql"]
+    assert sorted(data) == ["00-create-roles.sh", "10-app.sql", "zz-finish-initdb.sh"]
     assert data["10-app.sql"] == "CREATE DATABASE app;\n"
 
 

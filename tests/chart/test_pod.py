@@ -36,7 +36,8 @@ def test_agents_need_no_shell(default):
 
 def test_postgres_is_behind_the_gate(default):
     assert default.containers["postgres"]["command"] == [
-        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--", "docker-entrypoint.sh", "postgres",
+        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--", "docker-entrypoint.sh",
+        "postgres",
     ]
 
 

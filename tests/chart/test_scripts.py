@@ -77,7 +77,7 @@ class Box:
         self.run(self.programs / "pg_ctl", "-D", self.pgdata, "-m", "immediate", "stop", check=False)
 
     def script(self, name, check=True, **env):
-        return self.run("bash" if name == "create-roles.sh" else "sh", CHART / "files" / name, check=check, **env)
+        return self.run("sh" if name in ("clone.sh", "self-test.sh") else "bash", CHART / "files" / name, check=check, **env)
 
     def sql(self, text, user="postgres", check=True):
         return self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "postgres", "-c", text, check=check)
@@ -159,6 +159,17 @@ def test_standbys_may_connect(box):
     assert box.sql("SELECT count(*) FROM pg_hba_file_rules WHERE error IS NOT NULL").stdout == "0\n"
 
 
+# ---- finish-initdb.sh
+
+def test_the_last_script_takes_the_mark_away(box):
+    mark = box.pgdata.with_name("pgdata.initialising")
+    mark.touch()
+    box.own()
+    box.script("finish-initdb.sh")
+    assert not mark.exists()
+    box.script("finish-initdb.sh")
+
+
 # ---- self-test.sh
 
 def self_test(box, **env):
@@ -210,8 +221,10 @@ def clone(box):
 
 def test_clone_becomes_a_streaming_standby(box, clone):
     box.sql("ALTER SYSTEM SET primary_conninfo = 'host=stale'")
+    clone.with_name("pgdata.initialising").touch()  # an initdb was cut short here, and its files removed
     result = box.script("clone.sh", PGDATA=str(clone))
     assert "clone: done" in result.stdout
+    assert not clone.with_name("pgdata.initialising").exists(), "the gate would not let the clone start"
     assert clone.stat().st_mode & 0o7777 == 0o700
     assert (clone / "standby.signal").exists()
     assert not clone.with_name("pgdata.clone").exists()

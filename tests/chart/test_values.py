@@ -63,7 +63,8 @@ def test_the_secret_is_required(helm):
     "postgresql.parameters.data_directory=/x", "postgresql.parameters.hot_standby=off",
     "postgresql.parameters.port=1", "postgresql.parameters.primary_conninfo=x", "postgresql.parameters.wal_level=minimal",
     "postgresql.parameters.Bad-Name=1",
-    "postgresql.initdb.scripts.evil=x", "postgresql.initdb.scripts.00-first\\.sh=x", "postgresql.initdb.args={a}",
+    "postgresql.initdb.scripts.evil=x", "postgresql.initdb.scripts.00-first\\.sh=x",
+    "postgresql.initdb.scripts.zzz\\.sh=x", "postgresql.initdb.args={a}",
 ])
 def test_refused(helm, values):
     error = helm.error("--set", values)

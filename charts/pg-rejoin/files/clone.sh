@@ -43,6 +43,8 @@ sync -f "$copy"
 if [ -d "$PGDATA" ]; then
   rmdir "$PGDATA"
 fi
+# Left by an initdb that was cut short here and whose files somebody has removed.
+rm -f "$PGDATA.initialising"
 mv "$copy" "$PGDATA"
 sync -f "$(dirname "$PGDATA")"
 rm -f "$clone_from"

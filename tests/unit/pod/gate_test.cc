@@ -96,6 +96,26 @@ TEST_F(GateTest, DirectoryThatIsNotThereYetIsLockedBesideIt) {
   EXPECT_TRUE(std::filesystem::exists(options_.pgdata + ".lock"));
 }
 
+TEST_F(GateTest, InitdbIsMarkedAndItsHalfIsNotStarted) {
+  const std::string mark = options_.pgdata + ".initialising";
+  const std::vector<std::string> gate = {"--pgdata", options_.pgdata + "/", "--marks-initdb", "--"};
+  const auto with = [&](const std::string& script) {
+    std::vector<std::string> all = gate;
+    all.insert(all.end(), {"sh", "-c", script});
+    return all;
+  };
+  // An entrypoint that is killed after initdb's first files.
+  EXPECT_EQ(Run(with("[ -e " + mark + " ] && touch " + options_.pgdata + "/PG_VERSION")), 0);
+  EXPECT_EQ(Run(with("exit 7")), 30);
+  std::filesystem::remove(mark);  // as the last script does
+  EXPECT_EQ(Run(with("exit 7")), 7);
+  EXPECT_FALSE(std::filesystem::exists(mark));  // a cluster is not marked
+  // Nobody removes the mark of an entrypoint that knows nothing of it.
+  std::filesystem::remove(options_.pgdata + "/PG_VERSION");
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "true"}), 0);
+  EXPECT_FALSE(std::filesystem::exists(mark));
+}
+
 TEST_F(GateTest, WhatCannotBeLockedOrRunIsAnError) {
   EXPECT_EQ(Run({"--pgdata", directory_ / "no/such/place", "--", "true"}), 30);
   EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "/no/such/program"}), 127);

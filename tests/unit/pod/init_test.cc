@@ -235,6 +235,39 @@ TEST_F(InitTest, FirstInstallIsClaimedByOne) {
   EXPECT_EQ(Annotation("outcome"), "started");
 }
 
+TEST_F(InitTest, FirstInitialisationThatWasCutShortBeginsAnewBesideWhatItLeft) {
+  api_.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
+  outside_.inspect = InspectDirectory;
+  const std::filesystem::path pgdata = options_.pgdata;
+  for (const char* aside : {".half-made.1", ".half-made.2", ".half-made.3"}) {
+    std::filesystem::create_directories(pgdata / "global");
+    std::ofstream(pgdata / "PG_VERSION") << "17\n";
+    std::ofstream(options_.pgdata + ".initialising").flush();
+    EXPECT_EQ(Run(), 0);
+    EXPECT_EQ(Annotation("reason"), "InitdbCutShort");
+    EXPECT_FALSE(std::filesystem::exists(pgdata));
+    EXPECT_EQ(ReadText(options_.pgdata + aside + "/PG_VERSION"), "17\n");
+  }
+  // Killed again before initdb: an empty directory beside the mark is an empty one.
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("reason"), "Claimed");
+  // Not for ever.
+  std::filesystem::create_directories(pgdata);
+  std::ofstream(pgdata / "PG_VERSION") << "17\n";
+  EXPECT_EQ(Run(), 30);
+  EXPECT_TRUE(std::filesystem::exists(pgdata / "PG_VERSION"));
+}
+
+TEST_F(InitTest, MarkedDirectoryIsNotTouchedWhereTheRecordKnowsTheSystem) {
+  RecordNames("x-0");
+  outside_.inspect = InspectDirectory;
+  std::ofstream(options_.pgdata + "/PG_VERSION") << "17\n";
+  std::ofstream(options_.pgdata + ".initialising").flush();
+  EXPECT_EQ(Run(), 30);
+  EXPECT_EQ(Annotation("reason"), "HalfMade");
+  EXPECT_EQ(ReadText(options_.pgdata + "/PG_VERSION"), "17\n");
+}
+
 TEST_F(InitTest, EmptyReplicaAsksForACloneOfTheConfirmedPrimary) {
   RecordNames("x-1");
   PrimaryRuns("1@0/0");

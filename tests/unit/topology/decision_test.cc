@@ -84,11 +84,13 @@ struct Case {
   bool paused = false;
   bool patience_over = true;
   bool peers_complete = false;
+  bool initdb_cut_short = false;
 };
 
 DirectoryState MakeLocal(const Case& c) {
   DirectoryState local;
   local.kind = c.kind;
+  local.initdb_cut_short = c.initdb_cut_short && c.kind == DirectoryKind::kHalfMade;
   if (c.kind == DirectoryKind::kEmpty || c.kind == DirectoryKind::kHalfMade) return local;
   local.system_identifier = kSystem;
   local.major_version = 15;
@@ -217,7 +219,7 @@ void ForEveryCase(const std::function<void(const Case&, const DirectoryState&, c
         for (const auto relation : kRelations) {
           for (const auto peers : kPeers) {
             for (const auto branch : kRecordBranches) {
-              for (unsigned bits = 0; bits < 32; ++bits) {
+              for (unsigned bits = 0; bits < 64; ++bits) {
                 const Case c{.kind = kind,
                              .authority = authority,
                              .primary = primary,
@@ -228,7 +230,9 @@ void ForEveryCase(const std::function<void(const Case&, const DirectoryState&, c
                              .approved = (bits & 2) != 0,
                              .paused = (bits & 4) != 0,
                              .patience_over = (bits & 8) != 0,
-                             .peers_complete = (bits & 16) != 0};
+                             .peers_complete = (bits & 16) != 0,
+                             .initdb_cut_short = (bits & 32) != 0};
+                if (c.initdb_cut_short && kind != DirectoryKind::kHalfMade) continue;
                 if (!CanComeUp(c)) continue;
                 const DirectoryState local = MakeLocal(c);
                 const Evidence evidence = MakeEvidence(c, local);
@@ -253,7 +257,8 @@ std::string Describe(const Case& c, const Decision& d) {
 
 bool StartsReadWrite(const Case& c, const Decision& d) {
   const bool could = c.kind == DirectoryKind::kPrimary || c.kind == DirectoryKind::kEmpty;
-  return could && (d.action == Action::kStart || d.action == Action::kClaim);
+  return (could && (d.action == Action::kStart || d.action == Action::kClaim)) ||
+         d.action == Action::kReinitialise;
 }
 
 TEST(DecisionInvariant, ReadWriteOnlyWithAWarrant) {
@@ -285,6 +290,20 @@ TEST(DecisionInvariant, NothingIsInitialisedWhereSomebodyHasDataOrHasNotSaidThat
           ASSERT_FALSE(claims && peer.silent && peer.has_pod) << Describe(c, d);
         }
       });
+}
+
+TEST(DecisionInvariant, OnlyAFirstInitialisationThatNobodyCanHaveReadBeginsAnew) {
+  size_t found = 0;
+  ForEveryCase([&](const Case& c, const DirectoryState&, const Evidence& evidence,
+                   const Decision& d) {
+    if (d.action != Action::kReinitialise) return;
+    ++found;
+    ASSERT_TRUE(c.kind == DirectoryKind::kHalfMade && c.initdb_cut_short) << Describe(c, d);
+    ASSERT_EQ(c.authority, AuthorityState::kNamesUs) << Describe(c, d);
+    ASSERT_FALSE(evidence.record.system_identifier || evidence.record.history) << Describe(c, d);
+    for (const PeerState& peer : evidence.peers) ASSERT_FALSE(peer.has_data) << Describe(c, d);
+  });
+  EXPECT_GT(found, 10u);
 }
 
 TEST(DecisionInvariant, ApprovalIsNoWordAgainstAServerThatRunsReadWrite) {
@@ -501,6 +520,40 @@ const Row kRows[] = {
      Action::kWait,
      "NoPrimary"},
     {"half made", {.kind = K::kHalfMade}, Action::kRefuse, "HalfMade"},
+    {"initdb cut short on the pod that had claimed",
+     {.kind = K::kHalfMade,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .initdb_cut_short = true},
+     Action::kReinitialise,
+     "InitdbCutShort"},
+    {"... but it has led before",
+     {.kind = K::kHalfMade,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .branch = RecordBranch::kOurs,
+      .initdb_cut_short = true},
+     Action::kRefuse,
+     "HalfMade"},
+    {"... but a peer has data",
+     {.kind = K::kHalfMade,
+      .authority = A::kNamesUs,
+      .primary = P::kNobody,
+      .peers = Peers::kFollowing,
+      .initdb_cut_short = true},
+     Action::kRefuse,
+     "HalfMade"},
+    {"initdb cut short, another pod leads",
+     {.kind = K::kHalfMade, .initdb_cut_short = true},
+     Action::kRefuse,
+     "HalfMade"},
+    {"initdb cut short, API down",
+     {.kind = K::kHalfMade,
+      .authority = A::kUnreadable,
+      .primary = P::kNobody,
+      .initdb_cut_short = true},
+     Action::kWait,
+     "AuthorityUnreadable"},
     {"fresh clone",
      {.kind = K::kFreshClone, .primary = P::kUnreachable},
      Action::kStart,
