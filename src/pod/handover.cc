@@ -108,6 +108,8 @@ std::string PrimaryConninfoLine(const std::string& conninfo) {
 void WriteCloneRequest(const PodOptions& options, const std::string& host) {
   WriteWhole(options.run_dir + "/primary-conninfo.conf",
              PrimaryConninfoLine(StandbyConninfo(options)), 0600);
+  WriteWhole(options.run_dir + "/clone-from-service",
+             CloneConninfo(options, PrimaryServiceHost(options)), 0600);
   // Last: its presence is what the clone container goes by.
   WriteWhole(options.run_dir + "/clone-from", CloneConninfo(options, host), 0600);
 }
@@ -115,6 +117,7 @@ void WriteCloneRequest(const PodOptions& options, const std::string& host) {
 void RemoveCloneRequest(const PodOptions& options) {
   std::error_code ignored;  // absent is what we want
   std::filesystem::remove(options.run_dir + "/clone-from", ignored);
+  std::filesystem::remove(options.run_dir + "/clone-from-service", ignored);
 }
 
 }  // namespace pgrejoin

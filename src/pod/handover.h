@@ -1,4 +1,4 @@
-// Files that init leaves for the other containers of the pod: the gate, the passfile, and the two
+// Files that init leaves for the other containers of the pod: the gate, the passfile, and the three
 // that the clone container reads. All below emptyDirs, written whole or not at all.
 #pragma once
 
@@ -17,7 +17,8 @@ void HandOverGate(const std::string& bin_dir);
 // group-readable. False when the file already says so.
 bool WritePassfile(const PodOptions& options);
 
-// Tells the clone container where to copy from; and takes back what an earlier run told it.
+// Tells the clone container where to copy from: the confirmed primary, and for further tries the
+// primary's Service; and takes back what an earlier run told it.
 void WriteCloneRequest(const PodOptions& options, const std::string& host);
 void RemoveCloneRequest(const PodOptions& options);
 

@@ -127,8 +127,12 @@ ConnectOptions LocalConnection(const PodOptions& options, const std::string& use
 
 std::string PassfilePath(const PodOptions& options) { return options.run_dir + "/pgpass"; }
 
+std::string PrimaryServiceHost(const PodOptions& options) {
+  return options.primary_service + "." + options.name_space + ".svc";
+}
+
 std::string StandbyConninfo(const PodOptions& options) {
-  Keywords keywords{{"host", options.primary_service + "." + options.name_space + ".svc"},
+  Keywords keywords{{"host", PrimaryServiceHost(options)},
                     {"port", options.port},
                     {"user", options.replication_user},
                     {"passfile", PassfilePath(options)},
@@ -142,7 +146,12 @@ std::string CloneConninfo(const PodOptions& options, const std::string& host) {
                     {"port", options.port},
                     {"user", options.replication_user},
                     {"passfile", PassfilePath(options)},
-                    {"application_name", options.pod_name}};
+                    {"application_name", options.pod_name},
+                    {"connect_timeout", "10"},
+                    {"keepalives_idle", "10"},
+                    {"keepalives_interval", "5"},
+                    {"keepalives_count", "4"},
+                    {"tcp_user_timeout", "60000"}};
   AddTls(options, &keywords);
   return BuildConninfo(keywords);
 }

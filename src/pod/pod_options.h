@@ -63,8 +63,10 @@ ConnectOptions LocalConnection(const PodOptions& options, const std::string& use
 
 // What the standby's postgresql.auto.conf gets: the primary Service's name and a passfile.
 std::string StandbyConninfo(const PodOptions& options);
-// What pg_basebackup gets: the confirmed primary's own address and the same passfile.
+// What pg_basebackup gets: the address of a primary and the same passfile. A source whose node has
+// lost power is given up within a minute.
 std::string CloneConninfo(const PodOptions& options, const std::string& host);
+std::string PrimaryServiceHost(const PodOptions& options);
 std::string PassfilePath(const PodOptions& options);
 
 }  // namespace pgrejoin

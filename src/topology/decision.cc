@@ -215,7 +215,7 @@ Decision DecideEmpty(const Evidence& evidence) {
   if (evidence.primary_state != PrimaryState::kConfirmed) return NotConfirmed(evidence);
   if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
   return Act(Action::kClone, "EmptyDirectory",
-             "empty directory, to be cloned from " + evidence.primary);
+             "empty directory: cloning from " + evidence.primary + " begins");
 }
 
 // What initdb left when it was killed. On the pod that has claimed the record but never led it can

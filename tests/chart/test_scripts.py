@@ -283,6 +283,34 @@ def test_a_failed_copy_leaves_nothing_that_starts_and_can_be_repeated(box, clone
     assert (clone / "standby.signal").exists()
 
 
+def test_a_failover_before_the_clone_is_followed_through_the_service(box, clone):
+    """The pod that was confirmed is gone; the container alone is run again, and takes the primary's Service."""
+    good = (box.run_dir / "clone-from").read_text()
+    (box.run_dir / "clone-from").write_text(good.replace("5432", "1"))
+    (box.run_dir / "clone-from-service").write_text(good)
+    box.own()
+    assert box.script("clone.sh", check=False, PGDATA=str(clone)).returncode != 0
+    box.script("clone.sh", PGDATA=str(clone))
+    assert (clone / "standby.signal").exists()
+
+
+def test_a_clone_ends_when_its_pod_is_deleted(box, clone):
+    """SIGTERM to the script, which is process 1 there, ends the copy and frees the lock at once."""
+    slow = box.folder / "slow"
+    slow.mkdir()
+    (slow / "pg_basebackup").write_text("#!/bin/sh\ntouch \"$PGDATA.begun\"\nexec sleep 100\n")
+    (slow / "pg_basebackup").chmod(0o755)
+    box.own()
+    script = subprocess.Popen([*PLAIN_USER, "sh", CHART / "files/clone.sh"], cwd=box.folder, env={
+        **box.env, "PGDATA": str(clone), "PATH": f"{slow}:{box.env['PATH']}"})
+    begun = clone.with_name("pgdata.begun")
+    subprocess.run(["sh", "-c", f"while [ ! -e '{begun}' ]; do sleep 0.05; done"], timeout=30, check=True)
+    script.terminate()
+    assert script.wait(timeout=10) == 143
+    subprocess.run(["flock", "--nonblock", clone.with_name("pgdata.lock"), "true"], timeout=10, check=True)
+    assert not (clone / "PG_VERSION").exists()
+
+
 def test_data_is_never_overwritten(box, clone):
     (clone / "PG_VERSION").write_text("15\n")
     box.own()

@@ -4,9 +4,13 @@
 #
 # The copy is made beside the data directory and renamed when it is whole and on disk, so that a half
 # copy can never be mistaken for a data directory.
+#
+# The first try goes to the very pod that was confirmed. Kubernetes runs this container again without
+# asking pg-rejoin init anew, so every further try goes to the primary's Service, which follows a failover.
 set -eu
 
 clone_from=$PG_REJOIN_RUN_DIR/clone-from
+clone_from_service=$PG_REJOIN_RUN_DIR/clone-from-service
 primary_conninfo=$PG_REJOIN_RUN_DIR/primary-conninfo.conf
 copy=$PGDATA.clone
 
@@ -30,9 +34,19 @@ fi
 umask 077
 echo "clone: copying the primary to $copy"
 rm -rf "$copy"
+source=$(cat "$clone_from")
+if [ -f "$clone_from_service" ]; then
+  mv "$clone_from_service" "$clone_from"
+fi
+# Process 1 has no default action for SIGTERM: without a trap a deleted pod would take all of its grace.
+copier=
+trap 'echo "clone: interrupted" >&2; [ -z "$copier" ] || kill "$copier"; wait; exit 143' TERM INT
 # The address holds no password: that is in the passfile it names.
-pg_basebackup --no-password --dbname="$(cat "$clone_from")" --pgdata="$copy" \
-  --wal-method=stream --checkpoint=fast --label=pg-rejoin-clone
+pg_basebackup --no-password --dbname="$source" --pgdata="$copy" \
+  --wal-method=stream --checkpoint=fast --label=pg-rejoin-clone &
+copier=$!
+wait "$copier"
+copier=
 
 chmod 0700 "$copy"
 touch "$copy/standby.signal"
