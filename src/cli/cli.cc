@@ -321,12 +321,14 @@ struct CommandEntry {
 
 constexpr int kInterrupted = ExitStatus(ErrorKind::kUnavailable);
 constexpr std::chrono::milliseconds kSidecarGrace{1000};
+// For the report of an interrupted run; any state that init leaves may be continued from.
+constexpr std::chrono::milliseconds kInitGrace{10000};
 
 const CommandEntry kCommands[] = {
     {"init", "in an init container: make the data directory fit to start, or wait, or refuse",
      [](CLI::App* command, Commands* commands) { AddInitOptions(command, &commands->pod); },
      [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+       return RunInPod(commands.log, kInitGrace, kInterrupted, [&](std::stop_token stop) {
          return RunInitCommand(commands.pod, std::move(stop));
        });
      }},

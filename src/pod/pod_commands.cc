@@ -18,7 +18,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kEvidenceTimeout{5000};
 constexpr std::chrono::milliseconds kReportTimeout{2000};
-constexpr int kPromoteWaitSeconds = 60;
+constexpr std::chrono::seconds kPromoteWait{60};
+constexpr std::chrono::seconds kPromoteMargin{10};  // for pg_promote() to say that it gave up
+constexpr std::chrono::seconds kCheckpointTimeout{600};
 
 ApiClient MakeApi(const PodOptions& options, std::chrono::milliseconds timeout, int attempts,
                   std::stop_token stop) {
@@ -28,22 +30,25 @@ ApiClient MakeApi(const PodOptions& options, std::chrono::milliseconds timeout, 
                                                            .stop = std::move(stop)});
 }
 
-AskServer MakeAskServer(const PodOptions& options) {
-  return [&options](const std::string& host) {
-    return IdentifyServer(RewindConnection(options, host));
+AskServer MakeAskServer(const PodOptions& options, std::stop_token stop) {
+  return [&options, stop](const std::string& host) {
+    ConnectOptions connect = RewindConnection(options, host);
+    connect.stop = stop;
+    return IdentifyServer(connect);
   };
 }
 
-SourceIdentity IdentifyLocal(const PodOptions& options) {
-  return IdentifyServer(
-      LocalConnection(options, options.rewind_user, options.rewind_password_file));
+ConnectOptions LocalRewindConnection(const PodOptions& options, const std::stop_token& stop) {
+  ConnectOptions connect =
+      LocalConnection(options, options.rewind_user, options.rewind_password_file);
+  connect.stop = stop;
+  return connect;
 }
 
-LocalRole ProbeLocal(const PodOptions& options) {
+LocalRole ProbeLocal(const PodOptions& options, const std::stop_token& stop) {
   try {
     const std::string answer =
-        RunSql(LocalConnection(options, options.rewind_user, options.rewind_password_file),
-               "SELECT pg_catalog.pg_is_in_recovery()");
+        RunSql(LocalRewindConnection(options, stop), "SELECT pg_catalog.pg_is_in_recovery()");
     return answer == "f" ? LocalRole::kReadWrite : LocalRole::kInRecovery;
   } catch (const Error& error) {
     LogDebug("local server: {}", error.message());
@@ -51,18 +56,24 @@ LocalRole ProbeLocal(const PodOptions& options) {
   }
 }
 
-LocalServer MakeLocalServer(const PodOptions& options) {
+LocalServer MakeLocalServer(const PodOptions& options, const std::stop_token& stop) {
+  const auto promoter = [&options, stop](std::chrono::seconds answer_timeout) {
+    ConnectOptions connect =
+        LocalConnection(options, options.promote_user, options.promote_password_file);
+    connect.answer_timeout = answer_timeout;
+    connect.stop = stop;
+    return connect;
+  };
   LocalServer server;
-  server.identify = [&options] { return IdentifyLocal(options); };
-  server.promote = [&options] {
-    return RunSql(LocalConnection(options, options.promote_user, options.promote_password_file),
-                  fmt::format("SELECT pg_catalog.pg_promote(true, {})", kPromoteWaitSeconds)) ==
+  server.identify = [&options, stop] {
+    return IdentifyServer(LocalRewindConnection(options, stop));
+  };
+  server.promote = [promoter] {
+    return RunSql(promoter(kPromoteWait + kPromoteMargin),
+                  fmt::format("SELECT pg_catalog.pg_promote(true, {})", kPromoteWait.count())) ==
            "t";
   };
-  server.checkpoint = [&options] {
-    RunSql(LocalConnection(options, options.promote_user, options.promote_password_file),
-           "CHECKPOINT");
-  };
+  server.checkpoint = [promoter] { RunSql(promoter(kCheckpointTimeout), "CHECKPOINT"); };
   return server;
 }
 
@@ -87,7 +98,7 @@ int RunInitCommand(const PodOptions& options, std::stop_token stop) {
   InitDependencies outside;
   outside.api = &api;
   outside.report_api = &report_api;
-  outside.ask = MakeAskServer(options);
+  outside.ask = MakeAskServer(options, stop);
   outside.connect = [&options](const std::string& host) -> std::unique_ptr<RewindSource> {
     return LibpqSource::Connect(RewindConnection(options, host));
   };
@@ -101,30 +112,33 @@ int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
   ApiClient api = MakeApi(options, kReportTimeout, 1, stop);
   SidecarDependencies outside;
   outside.api = &api;
-  outside.probe = [&options] { return ProbeLocal(options); };
-  outside.identify = [&options] { return IdentifyLocal(options); };
+  outside.probe = [&options, stop] { return ProbeLocal(options, stop); };
+  outside.identify = [&options, stop] {
+    return IdentifyServer(LocalRewindConnection(options, stop));
+  };
   RunSidecar(options, outside, std::move(stop));
   return 0;
 }
 
 int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop) {
   CheckRecordOptions(options);
-  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, stop);
   AuthorityStore store(&api, options.record);
-  const Discovery discovery(&api, MakeDiscoveryOptions(options), MakeAskServer(options));
+  const AskServer ask = MakeAskServer(options, stop);
+  const Discovery discovery(&api, MakeDiscoveryOptions(options), ask);
   PromoteOptions promote;
   promote.own_pod = options.pod_name;
   promote.force = flags.force;
   promote.require_caught_up = flags.require_caught_up;
   promote.ask_primary = [&](const std::string& pod) -> std::optional<SourceIdentity> {
     try {
-      return IdentifyServer(RewindConnection(options, discovery.MemberHost(pod)));
+      return ask(discovery.MemberHost(pod));
     } catch (const Error& error) {
       LogDebug("{}: {}", pod, error.message());
       return std::nullopt;
     }
   };
-  const PromoteResult result = Promote(&store, MakeLocalServer(options), promote);
+  const PromoteResult result = Promote(&store, MakeLocalServer(options, stop), promote);
   std::printf("%s %s primary on timeline %u since %s (epoch %llu)\n", options.pod_name.c_str(),
               result.was_primary_already ? "already is" : "is now", result.record.timeline,
               result.record.switch_lsn.ToString().c_str(),

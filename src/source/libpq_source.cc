@@ -1,8 +1,10 @@
 #include "source/libpq_source.h"
 
 #include <libpq-fe.h>
+#include <poll.h>
 #include <spdlog/fmt/fmt.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/error.h"
@@ -45,6 +47,9 @@ std::string QuoteArrayItem(std::string_view item) {
   return quoted + '"';
 }
 
+// How often a wait for an answer looks at the stop token.
+constexpr std::chrono::milliseconds kStopPoll{100};
+
 class Connection {
  public:
   using Parameters = std::vector<std::pair<std::string, std::string>>;
@@ -66,6 +71,12 @@ class Connection {
     return connection;
   }
 
+  // All queries together have to be answered in time from now on.
+  void LimitAnswers(const ConnectOptions& options) {
+    deadline_ = std::chrono::steady_clock::now() + options.answer_timeout;
+    stop_ = options.stop;
+  }
+
   PGconn* get() const { return conn_.get(); }
   unsigned major_version() const { return static_cast<unsigned>(PQserverVersion(get())) / 10000; }
 
@@ -73,8 +84,11 @@ class Connection {
   Result Query(const char* sql, const std::vector<std::string>& parameters = {}, int format = 0) {
     std::vector<const char*> values;
     for (const std::string& parameter : parameters) values.push_back(parameter.c_str());
-    Result result(PQexecParams(get(), sql, static_cast<int>(values.size()), nullptr, values.data(),
-                               nullptr, nullptr, format));
+    if (PQsendQueryParams(get(), sql, static_cast<int>(values.size()), nullptr, values.data(),
+                          nullptr, nullptr, format) == 0) {
+      Fail(nullptr);
+    }
+    Result result = LastResult();
     const auto status = PQresultStatus(result.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) Fail(result.get());
     return result;
@@ -103,7 +117,8 @@ class Connection {
         "SET default_transaction_read_only = on; SET jit = off;";
     if (major_version() >= 17) sql += "SET transaction_timeout = 0;";
     sql += "SELECT pg_catalog.set_config('search_path', '', false)";
-    const Result result(PQexec(get(), sql.c_str()));
+    if (PQsendQuery(get(), sql.c_str()) == 0) Fail(nullptr);
+    const Result result = LastResult();
     if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) Fail(result.get());
   }
 
@@ -111,12 +126,45 @@ class Connection {
   struct Deleter {
     void operator()(PGconn* conn) const { PQfinish(conn); }
   };
+
+  // As PQexec(): the last result of the query, or the first that is an error.
+  Result LastResult() {
+    Result last;
+    while (true) {
+      if (deadline_) WaitForResult();
+      Result next(PQgetResult(get()));
+      if (next == nullptr) return last;
+      if (last == nullptr || PQresultStatus(last.get()) != PGRES_FATAL_ERROR)
+        last = std::move(next);
+    }
+  }
+
+  // Until PQgetResult() would not block.
+  void WaitForResult() {
+    while (PQisBusy(get()) != 0) {
+      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+          *deadline_ - std::chrono::steady_clock::now());
+      if (stop_.stop_requested()) {
+        throw Error(ErrorKind::kUnavailable, "interrupted while waiting for the server's answer");
+      }
+      if (left.count() <= 0) {
+        throw Error(ErrorKind::kUnavailable, "connected, but the server does not answer in time");
+      }
+      // Small queries are sent whole by now, so there is only something to be read.
+      pollfd socket{PQsocket(get()), POLLIN, 0};
+      ::poll(&socket, 1, static_cast<int>(std::min(left, kStopPoll).count()));
+      if (socket.revents != 0 && PQconsumeInput(get()) == 0) return;  // PQgetResult() says why
+    }
+  }
+
   explicit Connection(PGconn* conn) : conn_(conn) {
     if (conn == nullptr) throw std::bad_alloc();
     PQsetNoticeProcessor(
         conn, [](void*, const char*) {}, nullptr);
   }
   std::unique_ptr<PGconn, Deleter> conn_;
+  std::optional<std::chrono::steady_clock::time_point> deadline_;
+  std::stop_token stop_;
 };
 
 std::string_view Field(const Result& result, int row, int column) {
@@ -440,12 +488,14 @@ std::unique_ptr<LibpqSource> LibpqSource::Connect(const ConnectOptions& options)
 
 SourceIdentity IdentifyServer(const ConnectOptions& options) {
   Connection connection = Connection::Open(ToParameters(options));
+  connection.LimitAnswers(options);
   connection.PrepareSession();
   return Identify(connection);
 }
 
 std::string RunSql(const ConnectOptions& options, const std::string& sql) {
   Connection connection = Connection::Open(ToParameters(options));
+  connection.LimitAnswers(options);
   const Result result = connection.Query(sql.c_str());
   if (PQntuples(result.get()) == 0 || PQnfields(result.get()) == 0) return {};
   return std::string(Field(result, 0, 0));

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <memory>
+#include <stop_token>
 #include <string>
 
 #include "source/rewind_source.h"
@@ -15,6 +16,10 @@ struct ConnectOptions {
   std::string conninfo;  // connection string or URI; libpq's environment and passfile apply
   std::string password;  // used in memory only; empty: libpq finds one itself
   int connect_timeout_s = 10;
+  // Of IdentifyServer() and RunSql(): how long the answer may take once connected, and what ends
+  // the waiting. A copy knows no such limit.
+  std::chrono::milliseconds answer_timeout{5000};
+  std::stop_token stop{};
 };
 
 class LibpqSource : public RewindSource {
@@ -23,7 +28,8 @@ class LibpqSource : public RewindSource {
   static std::unique_ptr<LibpqSource> Connect(const ConnectOptions& options);
 };
 
-// One short question on a connection of its own.
+// One short question on a connection of its own. Throws Error(kUnavailable) when there is no answer
+// in time: a server can hang behind a kernel that still acknowledges every packet.
 SourceIdentity IdentifyServer(const ConnectOptions& options);
 
 // Runs one statement and returns the first column of the first row ("" for NULL or no row).
