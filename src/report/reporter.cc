@@ -4,12 +4,17 @@
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/log.h"
 #include "base/unique_fd.h"
 
 namespace pgrejoin {
 namespace {
+
+constexpr std::chrono::milliseconds kFirstPause{1000};
+constexpr std::chrono::milliseconds kLongestPause{30000};
 
 // kubelet makes the file; we only fill it.
 bool WriteTerminationLog(const std::string& path, const std::string& text) {
@@ -82,10 +87,17 @@ void Reporter::PublishProgress(const Outcome& outcome) {
                                       outcome.phase, outcome.source);
   if (key != last_progress_) {
     LogInfo("{}", outcome.message);
-    if (!TryAnnotate(outcome)) return;  // said again in the next round
     last_progress_ = key;
+    annotated_ = false;
   }
-  TryEvent(outcome);  // the same one only once
+  if (outcome.duration < not_before_) return;
+  annotated_ = annotated_ || TryAnnotate(outcome);
+  if (annotated_ && TryEvent(outcome)) {  // the same event only once
+    pause_ = {};
+    return;
+  }
+  pause_ = std::clamp(2 * pause_, kFirstPause, kLongestPause);
+  not_before_ = outcome.duration + pause_;
 }
 
 void Reporter::PublishFinal(const Outcome& outcome) {

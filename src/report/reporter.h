@@ -2,6 +2,7 @@
 // the API server lets us. Failing to report never throws and never changes what was done.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -23,7 +24,8 @@ class Reporter {
   Reporter(KubernetesApi* api, ReporterOptions options);
 
   // The state before and during the work: annotations when it has changed, and an Event when it has
-  // lasted long enough to be worth one. Writes nothing twice.
+  // lasted long enough to be worth one. Writes nothing twice; what could not be written is tried
+  // again after a pause that grows to half a minute.
   void PublishProgress(const Outcome& outcome);
 
   // The end of the run: log, annotations (at most one write for an everyday outcome), Event, and
@@ -38,8 +40,12 @@ class Reporter {
   KubernetesApi* api_;
   const ReporterOptions options_;
   std::string problem_;        // the first one, for the termination message
-  std::string last_progress_;  // what was published last
+  std::string last_progress_;  // what was said last
+  bool annotated_ = false;     // ... and is in the annotations
   std::string last_event_;
+  // After a failure, by Outcome::duration.
+  std::chrono::milliseconds pause_{0};
+  std::chrono::milliseconds not_before_{0};
 };
 
 }  // namespace pgrejoin

@@ -105,8 +105,41 @@ TEST_F(ReporterTest, ProgressIsSaidAgainUntilTheApiHearsIt) {
   api_.down = true;
   reporter.PublishProgress(outcome_);
   api_.down = false;
+  outcome_.duration += std::chrono::seconds(1);
   reporter.PublishProgress(outcome_);
   EXPECT_EQ(api_.pods["x-0"].annotations["p/outcome"], "waiting");
+}
+
+TEST_F(ReporterTest, ApiThatRefusesIsNotAskedInEveryRound) {
+  Reporter reporter = Make();
+  outcome_.kind = OutcomeKind::kWaiting;
+  outcome_.phase = kPhaseWaiting;
+  api_.patches_denied = true;
+  for (int round = 0; round < 150; ++round) {  // five minutes
+    outcome_.duration = std::chrono::seconds(2 * round);
+    reporter.PublishProgress(outcome_);
+  }
+  EXPECT_GE(api_.writes, 10);
+  EXPECT_LE(api_.writes, 20);
+  // Events alone are refused.
+  class NoEvents : public FakeApi {
+   public:
+    void CreateEvent(const NewEvent&) override {
+      ++refused;
+      throw Error(ErrorKind::kUnavailable, "403 events is forbidden");
+    }
+    int refused = 0;
+  } no_events;
+  no_events.AddPod("x-0");
+  Reporter other(&no_events,
+                 {.pod = "x-0", .pod_uid = uid_, .annotation_prefix = "p/", .termination_log = ""});
+  for (int round = 0; round < 150; ++round) {
+    outcome_.duration = std::chrono::seconds(2 * round);
+    other.PublishProgress(outcome_);
+  }
+  EXPECT_EQ(no_events.patches.size(), 1u);
+  EXPECT_GE(no_events.refused, 10);
+  EXPECT_LE(no_events.refused, 20);
 }
 
 TEST_F(ReporterTest, UnwritableTerminationLogIsNoDisaster) {
