@@ -1,5 +1,8 @@
 #include "cli/cli.h"
 
+#include <sys/prctl.h>
+#include <sys/resource.h>
+
 #include <CLI/CLI.hpp>
 #include <cstdlib>
 #include <cstring>
@@ -405,9 +408,19 @@ int RunAsPgRejoin(int argc, char** argv) {
   return chosen->run(commands);
 }
 
+// Passwords and the API token are in this process's memory. The limit keeps it out of files, and
+// being undumpable also out of a core_pattern that is a program, which the limit does not bind
+// (core(5)).
+void LeaveNoCore() {
+  const rlimit none{0, 0};
+  ::setrlimit(RLIMIT_CORE, &none);
+  ::prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
 }  // namespace
 
 int RunCommandLine(int argc, char** argv) {
+  LeaveNoCore();
   const bool drop_in = argc > 0 && std::filesystem::path(argv[0]).filename() == "pg_rewind";
   return drop_in ? RunAsPgRewind(argc, argv) : RunAsPgRejoin(argc, argv);
 }

@@ -1,6 +1,8 @@
 #include "cli/cli.h"
 
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <cstdlib>
 #include <string>
@@ -36,6 +38,14 @@ TEST(CliTest, VersionByBothNames) {
   EXPECT_EQ(RunWith({"/usr/bin/pg_rewind", "-V"}).out,
             "pg_rewind (pg-rejoin) " PG_REJOIN_VERSION "\n");
   EXPECT_EQ(RunWith({"pg-rejoin", "--version"}).out, "pg-rejoin " PG_REJOIN_VERSION "\n");
+}
+
+TEST(CliTest, SecretsAreLeftInNoCore) {
+  rlimit limit{};
+  RunWith({"pg-rejoin", "--version"});
+  ASSERT_EQ(::getrlimit(RLIMIT_CORE, &limit), 0);
+  EXPECT_EQ(limit.rlim_max, 0u);
+  EXPECT_EQ(::prctl(PR_GET_DUMPABLE, 0, 0, 0, 0), 0);
 }
 
 TEST(CliTest, HelpOfTheDropInNamesEveryOptionOfPgRewind) {
