@@ -80,16 +80,7 @@ std::string PassfileLine(const std::string& user, const std::string& password) {
 bool WritePassfile(const PodOptions& options) {
   const std::string& source = options.replication_password_file;
   if (source.empty()) return false;
-  std::string password;
-  try {
-    password = ReadSmallFile(source, "password file");
-  } catch (const Error& error) {
-    throw Error(ErrorKind::kUnavailable, error.message());
-  }
-  while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
-    password.pop_back();
-  }
-  const std::string line = PassfileLine(options.replication_user, password);
+  const std::string line = PassfileLine(options.replication_user, ReadPassword(source));
   const std::string path = PassfilePath(options);
   if (std::filesystem::exists(path) && ReadSmallFile(path, "passfile") == line) return false;
   WriteWhole(path, line, 0600);

@@ -1,5 +1,7 @@
 #include "pod/pod_options.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "k8s/cluster_config.h"
 
@@ -15,20 +17,6 @@ void Require(const std::string& value, const char* flag, const char* variable) {
               std::string("Give ") + flag + " or set " + variable + ".");
 }
 
-std::string ReadPassword(const std::string& path) {
-  if (path.empty()) return {};
-  try {
-    std::string password = ReadSmallFile(path, "password file");
-    while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
-      password.pop_back();
-    }
-    return password;
-  } catch (const Error& error) {
-    // kubelet swaps the files of a Secret; a missing one may be there in a moment.
-    throw Error(ErrorKind::kUnavailable, error.message());
-  }
-}
-
 using Keywords = std::vector<std::pair<std::string, std::string>>;
 
 void AddTls(const PodOptions& options, Keywords* keywords) {
@@ -37,6 +25,26 @@ void AddTls(const PodOptions& options, Keywords* keywords) {
 }
 
 }  // namespace
+
+std::string ReadPassword(const std::string& path) {
+  if (path.empty()) return {};
+  std::string password;
+  try {
+    password = ReadSmallFile(path, "password file");
+  } catch (const Error& error) {
+    // kubelet swaps the files of a Secret; a missing one may be there in a moment.
+    throw Error(ErrorKind::kUnavailable, error.message());
+  }
+  while (!password.empty() && (password.back() == '\n' || password.back() == '\r')) {
+    password.pop_back();
+  }
+  const auto is_control = [](unsigned char c) { return c < 0x20 || c == 0x7F; };
+  if (std::any_of(password.begin(), password.end(), is_control)) {
+    throw Error(ErrorKind::kUsage, "the password in \"" + path + "\" has a control character in it",
+                "Put it into the Secret as one line.");
+  }
+  return password;
+}
 
 void CheckRecordOptions(const PodOptions& options) {
   Require(options.pod_name, "--pod-name", "POD_NAME");

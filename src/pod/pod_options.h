@@ -61,6 +61,10 @@ ConnectOptions RewindConnection(const PodOptions& options, const std::string& ho
 ConnectOptions LocalConnection(const PodOptions& options, const std::string& user,
                                const std::string& password_file);
 
+// A file's content without the line breaks at its end, as the chart's create-roles.sh takes it.
+// Throws Error(kUsage) for a control character inside, which nobody could log in with.
+std::string ReadPassword(const std::string& path);
+
 // What the standby's postgresql.auto.conf gets: the primary Service's name and a passfile.
 std::string StandbyConninfo(const PodOptions& options);
 // What pg_basebackup gets: the address of a primary and the same passfile. A source whose node has

@@ -68,6 +68,9 @@ class Box:
     def start(self):
         self.run(self.programs / "initdb", "--no-sync", "--username=postgres", "--auth-local=trust",
                  "--auth-host=scram-sha-256", "--locale=C", "--encoding=UTF8", "-D", self.pgdata)
+        self.launch()
+
+    def launch(self):
         # As talkative as a server can be: passwords must not be in this log.
         self.run(self.programs / "pg_ctl", "-D", self.pgdata, "-w", "-l", self.folder / "log", "-o",
                  f"-k {self.folder} -c listen_addresses='' -c fsync=off -c log_statement=all "
@@ -149,6 +152,39 @@ def test_an_empty_password_is_refused(box, name):
     (box.credentials / f"{name}-password").write_text("")
     result = box.script("create-roles.sh", check=False)
     assert result.returncode != 0 and f"the {name} password is empty" in result.stderr
+
+
+@pytest.mark.parametrize("password", ["two\nlines", "tab\tinside", "carriage\rreturn", "bell\a\n"])
+def test_a_password_that_nobody_could_send_is_refused(box, password):
+    (box.credentials / "rewind-password").write_text(password)
+    result = box.script("create-roles.sh", check=False)
+    assert result.returncode != 0 and "the rewind password has a control character" in result.stderr
+    assert box.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'replicator'").stdout == "0\n"
+
+
+def test_passwords_of_files_with_other_line_ends(box):
+    """As pg-rejoin reads them (pod_options.cc): without any line break at the end; umlauts are nothing special."""
+    for name, end in [("replication", "\r\n"), ("rewind", "\n\n"), ("promote", "")]:
+        (box.credentials / f"{name}-password").write_bytes((f"canary-ä-{name}" + end).encode())
+    box.script("create-roles.sh")
+    result = self_test(box)
+    assert result.returncode == 0, result.stdout + result.stderr
+    answer = box.run("psql", "-XAtqw", "-U", "replicator", "-d", "postgres", "-c", "SELECT 1",
+                     PGPASSWORD="canary-ä-replication")
+    assert answer.stdout == "1\n"
+
+
+@pytest.mark.parametrize("box", [14, 18], indirect=True)
+def test_no_password_is_kept_among_the_statements(box):
+    box.stop()
+    with (box.pgdata / "postgresql.auto.conf").open("a") as settings:
+        settings.write("shared_preload_libraries = 'pg_stat_statements'\n")
+    box.launch()
+    box.sql("CREATE EXTENSION pg_stat_statements; CREATE ROLE seen")
+    box.script("create-roles.sh")
+    seen = box.sql("SELECT query FROM pg_stat_statements").stdout
+    assert "CREATE ROLE seen" in seen, "the extension records nothing: this shows nothing"
+    assert "canary" not in seen
 
 
 def test_standbys_may_connect(box):

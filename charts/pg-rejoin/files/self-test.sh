@@ -5,7 +5,7 @@ set -eu
 
 # as USER PASSWORD-NAME DATABASE SQL: a line of the answer. The password is in psql's environment only.
 as() {
-  PGPASSWORD=$(cat "$PG_REJOIN_CREDENTIALS_DIR/$2-password") \
+  PGPASSWORD=$(tr -d '\r\n' <"$PG_REJOIN_CREDENTIALS_DIR/$2-password") \
     psql --no-psqlrc --no-password --quiet --tuples-only --no-align --set ON_ERROR_STOP=1 \
     --username "$1" --dbname "$3" --command "$4"
 }

@@ -27,6 +27,12 @@ TEST_F(HandoverTest, PassfileIsPrivateAndFollowsTheSecret) {
   EXPECT_EQ(ReadText(passfile), "*:*:*:replicator:rotated\n");
 }
 
+TEST_F(HandoverTest, PasswordOfTwoLinesMakesNoSecondLineOfAPassfile) {
+  std::ofstream(directory_ / "secret/replication") << "one\n*:*:*:other:two";
+  EXPECT_THROW(WritePassfile(options_), Error);
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "run/pgpass"));
+}
+
 TEST_F(HandoverTest, MissingSecretIsTriedAgain) {
   options_.replication_password_file = directory_ / "secret/none";
   try {

@@ -94,6 +94,18 @@ TEST(PodOptionsTest, ConnectionStringsHoldNoPassword) {
   const ConnectOptions local = LocalConnection(options, "promoter", name);
   EXPECT_NE(local.conninfo.find("127.0.0.1"), std::string::npos);
   EXPECT_EQ(local.conninfo.find("/tls/ca.crt"), std::string::npos);
+  std::ofstream(name) << "c4nary pass\r\n\n";  // made on Windows
+  EXPECT_EQ(ReadPassword(name), "c4nary pass");
+  for (const char* text : {"two\nlines", "a\ttab", "carriage\rreturn\n", "del\x7F"}) {
+    std::ofstream(name) << text;
+    try {
+      ReadPassword(name);
+      ADD_FAILURE() << text;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kUsage);
+      EXPECT_EQ((error.message() + error.hint()).find(text), std::string::npos);
+    }
+  }
   options.rewind_password_file = "/no/such/file";
   EXPECT_THROW(RewindConnection(options, "h"), Error);
   std::filesystem::remove(name);
