@@ -145,7 +145,6 @@ void AddConnectionOptions(CLI::App* command, PodOptions* options) {
 }
 
 void AddPodOptions(CLI::App* command, PodOptions* options) {
-  command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
   AddClusterOptions(command, options);
   AddConnectionOptions(command, options);
   command->add_option("--discovery", options->discovery, "record, service or label")
@@ -166,6 +165,7 @@ void AddPodOptions(CLI::App* command, PodOptions* options) {
 
 void AddInitOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
+  command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
   command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
       ->envname("PG_REJOIN_PRIMARY_SERVICE");
   command

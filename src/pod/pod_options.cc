@@ -53,7 +53,6 @@ void CheckRecordOptions(const PodOptions& options) {
 }
 
 void CheckSidecarOptions(const PodOptions& options) {
-  Require(options.pgdata, "--pgdata", "PGDATA");
   Require(options.pod_name, "--pod-name", "POD_NAME");
   Require(options.name_space, "--namespace", "POD_NAMESPACE");
   Require(options.pod_uid, "--pod-uid", "POD_UID");
@@ -65,6 +64,7 @@ void CheckSidecarOptions(const PodOptions& options) {
 }
 
 void CheckInitOptions(const PodOptions& options) {
+  Require(options.pgdata, "--pgdata", "PGDATA");
   CheckSidecarOptions(options);
   Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
   Require(options.replication_password_file, "--replication-password-file",

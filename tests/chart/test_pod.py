@@ -7,6 +7,7 @@ from conftest import CHART, CI_VALUES, ROOT
 
 OURS = ["rejoin-init", "clone", "rejoin", "postgres"]
 AGENTS = ["rejoin-init", "rejoin"]
+WITH_DATA = ["rejoin-init", "clone", "postgres"]
 CREDENTIALS = "/etc/pg-rejoin/credentials"
 TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
 
@@ -49,8 +50,8 @@ def test_the_sidecar_has_no_probe_and_nothing_else_a_readiness_of_its_own(defaul
 
 # ---- what the agents are told: the contract between chart and binary
 
+PGDATA = "/var/lib/postgresql/data/pgdata"
 SHARED_ENV = {
-    "PGDATA": "/var/lib/postgresql/data/pgdata",
     "PGPORT": "5432",
     "POD_NAME": "field:metadata.name",
     "POD_NAMESPACE": "field:metadata.namespace",
@@ -80,7 +81,8 @@ SHARED_ENV = {
 
 
 def test_environment_of_init_is_the_contract(default):
-    assert default.env("rejoin-init") == {**SHARED_ENV, "PG_REJOIN_BIN_DIR": "/pg-rejoin/bin"}
+    assert default.env("rejoin-init") == {
+        **SHARED_ENV, "PGDATA": PGDATA, "PG_REJOIN_BIN_DIR": "/pg-rejoin/bin"}
 
 
 def test_environment_of_the_sidecar_is_the_contract(default):
@@ -92,12 +94,12 @@ def test_environment_of_the_sidecar_is_the_contract(default):
 
 
 def test_environment_of_clone_is_the_contract(default):
-    assert default.env("clone") == {"PGDATA": SHARED_ENV["PGDATA"], "PG_REJOIN_RUN_DIR": "/run/pg-rejoin"}
+    assert default.env("clone") == {"PGDATA": PGDATA, "PG_REJOIN_RUN_DIR": "/run/pg-rejoin"}
 
 
 def test_environment_of_postgres(default):
     assert default.env("postgres") == {
-        "PGDATA": SHARED_ENV["PGDATA"],
+        "PGDATA": PGDATA,
         "PGPORT": "5432",
         "POSTGRES_USER": "postgres",
         "POSTGRES_PASSWORD_FILE": f"{CREDENTIALS}/postgres-password",
@@ -144,7 +146,7 @@ def test_files_that_the_environment_names_are_mounted(default):
 @pytest.mark.parametrize("major", [14, 15, 16, 17])
 def test_up_to_17_the_volume_is_at_data(render, major):
     rendered = render("--set", f"postgresql.majorVersion={major}")
-    for name in OURS:
+    for name in WITH_DATA:
         assert rendered.mounts(name)["/var/lib/postgresql/data"]["name"] == "data"
         assert rendered.env(name)["PGDATA"] == "/var/lib/postgresql/data/pgdata"
     assert rendered.containers["postgres"]["image"].endswith(f"postgres:{major}")
@@ -152,7 +154,7 @@ def test_up_to_17_the_volume_is_at_data(render, major):
 
 def test_from_18_the_volume_is_one_higher(render):
     rendered = render("--set", "postgresql.majorVersion=18")
-    for name in OURS:
+    for name in WITH_DATA:
         assert rendered.mounts(name)["/var/lib/postgresql"]["name"] == "data"
         assert "/var/lib/postgresql/data" not in rendered.mounts(name)
         assert rendered.env(name)["PGDATA"] == "/var/lib/postgresql/pgdata"
@@ -228,12 +230,13 @@ def test_passwords_are_named_by_file_only(default):
         assert not [a for a in arguments if "password" in a.lower() and "password_encryption" not in a]
 
 
-def test_agents_never_see_the_password_of_the_superuser(default):
-    for name in AGENTS:
-        secret = default.volumes[default.mounts(name)[CREDENTIALS]["name"]]["secret"]
-        assert sorted(i["path"] for i in secret["items"]) == [
-            "promote-password", "replication-password", "rewind-password",
-        ]
+@pytest.mark.parametrize("name, passwords", [
+    ("rejoin-init", ["replication-password", "rewind-password"]),
+    ("rejoin", ["promote-password", "replication-password", "rewind-password"]),
+])
+def test_agents_see_the_passwords_that_they_use_and_never_the_superusers(default, name, passwords):
+    secret = default.volumes[default.mounts(name)[CREDENTIALS]["name"]]["secret"]
+    assert sorted(i["path"] for i in secret["items"]) == passwords
 
 
 def test_clone_sees_no_secret_but_the_passfile_that_init_wrote(default):
@@ -254,13 +257,15 @@ def test_secret_and_keys_can_be_named(render):
     assert secret["secretName"] == "mine"
     assert {"key": "admin", "path": "postgres-password"} in secret["items"]
     assert {"key": "rw", "path": "rewind-password"} in secret["items"]
-    assert rendered.volumes["rejoin-credentials"]["secret"]["secretName"] == "mine"
+    for name in ["rejoin-credentials", "init-credentials"]:
+        assert rendered.volumes[name]["secret"]["secretName"] == "mine"
+        assert {"key": "rw", "path": "rewind-password"} in rendered.volumes[name]["secret"]["items"]
 
 
-def test_the_sidecar_cannot_change_the_data(default):
-    mount = "/var/lib/postgresql/data"
-    assert default.mounts("rejoin")[mount]["readOnly"] is True
-    assert "readOnly" not in default.mounts("rejoin-init")[mount]
+def test_the_sidecar_has_no_data(default):
+    """It holds the API's token all the time and asks the server; only init changes the files."""
+    assert "data" not in {mount["name"] for mount in default.mounts("rejoin").values()}
+    assert "readOnly" not in default.mounts("rejoin-init")["/var/lib/postgresql/data"]
 
 
 # ---- what is shared between the containers

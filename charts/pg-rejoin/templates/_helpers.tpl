@@ -161,8 +161,6 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
   valueFrom:
     fieldRef:
       fieldPath: metadata.uid
-- name: PGDATA
-  value: {{ include "pg-rejoin.pgdata" . | quote }}
 - name: PGPORT
   value: {{ .Values.postgresql.port | quote }}
 - name: PG_REJOIN_DISCOVERY
@@ -215,14 +213,11 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
 {{- end -}}
 
 {{/*
-Mounts that the init container and the sidecar share.
+Mounts that the init container and the sidecar share; each has passwords of its own.
 */}}
 {{- define "pg-rejoin.agentMounts" -}}
 - name: rejoin-run
   mountPath: /run/pg-rejoin
-- name: rejoin-credentials
-  mountPath: /etc/pg-rejoin/credentials
-  readOnly: true
 - name: kube-api-access
   mountPath: /var/run/secrets/kubernetes.io/serviceaccount
   readOnly: true
@@ -252,10 +247,7 @@ Volumes of the passwords without the superuser's, which pg-rejoin has no use for
     secretName: {{ include "pg-rejoin.secret" . | quote }}
     defaultMode: 0400
     items:
-      - key: {{ .Values.auth.secretKeys.replication | quote }}
-        path: replication-password
-      - key: {{ .Values.auth.secretKeys.rewind | quote }}
-        path: rewind-password
+      {{- include "pg-rejoin.followerSecretItems" . | nindent 6 }}
       - key: {{ .Values.auth.secretKeys.promote | quote }}
         path: promote-password
 {{- if include "pg-rejoin.caMount" . }}
@@ -267,6 +259,16 @@ Volumes of the passwords without the superuser's, which pg-rejoin has no use for
       - key: {{ .Values.tls.caKey | quote }}
         path: ca.crt
 {{- end }}
+{{- end -}}
+
+{{/*
+The passwords that following takes. Promoting takes another one, which the init container never has.
+*/}}
+{{- define "pg-rejoin.followerSecretItems" -}}
+- key: {{ .Values.auth.secretKeys.replication | quote }}
+  path: replication-password
+- key: {{ .Values.auth.secretKeys.rewind | quote }}
+  path: rewind-password
 {{- end -}}
 
 {{/*

@@ -48,6 +48,13 @@ TEST(PodOptionsTest, WhatIsMissingIsNamedWithItsVariable) {
   EXPECT_EQ(HintOf(options), "Give --pod-uid or set POD_UID.");
 }
 
+TEST(PodOptionsTest, OnlyInitNeedsTheDataDirectory) {
+  PodOptions options = Good();
+  options.pgdata.clear();
+  EXPECT_EQ(HintOf(options), "Give --pgdata or set PGDATA.");
+  EXPECT_NO_THROW(CheckSidecarOptions(options));
+}
+
 TEST(PodOptionsTest, OurOwnLabelIsNoEvidence) {
   PodOptions options = Good();
   options.discovery = "label";
