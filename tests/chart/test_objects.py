@@ -111,13 +111,26 @@ def test_account_and_rights_of_ones_own(render):
 
 # ---- Services
 
+MEMBER = {"app.kubernetes.io/name": "pg-rejoin", "app.kubernetes.io/instance": "r",
+          "app.kubernetes.io/component": "database"}
+
+
+def test_only_the_members_are_selected(default):
+    """A pod that an umbrella chart gives the release's name and instance is no member."""
+    for service in default.all("Service"):
+        assert MEMBER.items() <= service["spec"]["selector"].items(), service["metadata"]["name"]
+    for o in [default.one("StatefulSet"), default.one("PodDisruptionBudget")]:
+        assert o["spec"]["selector"]["matchLabels"] == MEMBER
+    assert default.env("rejoin")["PG_REJOIN_POD_SELECTOR"] == ",".join(f"{k}={v}" for k, v in MEMBER.items())
+
+
 def selector(rendered, name):
     return rendered.one("Service", f"{NAME}-{name}")["spec"]["selector"]
 
 
 def test_the_primary_service_follows_the_role_label(default):
     assert selector(default, "primary") == {
-        "app.kubernetes.io/name": "pg-rejoin", "app.kubernetes.io/instance": "r", "pg-rejoin.io/role": "primary",
+        **MEMBER, "pg-rejoin.io/role": "primary",
     }
     spec = default.one("Service", f"{NAME}-primary")["spec"]
     assert "publishNotReadyAddresses" not in spec and "clusterIP" not in spec

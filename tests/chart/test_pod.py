@@ -60,7 +60,8 @@ SHARED_ENV = {
     "PG_REJOIN_RECORD": "r-pg-rejoin-authority",
     "PG_REJOIN_PRIMARY_SERVICE": "r-pg-rejoin-primary",
     "PG_REJOIN_HEADLESS_SERVICE": "r-pg-rejoin-headless",
-    "PG_REJOIN_POD_SELECTOR": "app.kubernetes.io/name=pg-rejoin,app.kubernetes.io/instance=r",
+    "PG_REJOIN_POD_SELECTOR": (
+        "app.kubernetes.io/name=pg-rejoin,app.kubernetes.io/instance=r,app.kubernetes.io/component=database"),
     "PG_REJOIN_MEMBERS": ",".join(f"r-pg-rejoin-{i}" for i in range(8)),
     "PG_REJOIN_ROLE_LABEL": "pg-rejoin.io/role",
     "PG_REJOIN_ANNOTATION_PREFIX": "pg-rejoin.io/",

@@ -176,7 +176,8 @@ def test_odd_release_names(render, release):
         assert o["metadata"]["labels"]["app.kubernetes.io/instance"] == release
         for value in o["metadata"]["labels"].values():
             assert isinstance(value, str) and len(value) <= 63, value
-    assert rendered.env("rejoin-init")["PG_REJOIN_POD_SELECTOR"].endswith(f"instance={release}")
+    assert rendered.env("rejoin-init")["PG_REJOIN_POD_SELECTOR"].endswith(
+        f"instance={release},app.kubernetes.io/component=database")
 
 
 @pytest.mark.parametrize("override, expected", [

@@ -41,16 +41,17 @@ with a letter and hold none, and "<name>-<hash of 10>" must fit into a label of 
 
 {{/*
 Labels. What selects never changes with a version, and what the pod template carries never changes with the
-chart's, which alone is no reason to restart a database.
+chart's, which alone is no reason to restart a database. The component tells the members from whatever else a
+chart around this one, or a person, gives the release's labels.
 */}}
 {{- define "pg-rejoin.selectorLabels" -}}
 app.kubernetes.io/name: {{ include "pg-rejoin.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
+app.kubernetes.io/component: "database"
 {{- end -}}
 
 {{- define "pg-rejoin.podLabels" -}}
 {{ include "pg-rejoin.selectorLabels" . }}
-app.kubernetes.io/component: "database"
 {{- with merge (dict) .Values.podLabels .Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}
@@ -58,7 +59,6 @@ app.kubernetes.io/component: "database"
 
 {{- define "pg-rejoin.labels" -}}
 {{ include "pg-rejoin.selectorLabels" . }}
-app.kubernetes.io/component: "database"
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
@@ -172,7 +172,7 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
 - name: PG_REJOIN_HEADLESS_SERVICE
   value: {{ include "pg-rejoin.headlessService" . | quote }}
 - name: PG_REJOIN_POD_SELECTOR
-  value: {{ printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s" (include "pg-rejoin.name" .) .Release.Name | quote }}
+  value: {{ printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s,app.kubernetes.io/component=database" (include "pg-rejoin.name" .) .Release.Name | quote }}
 - name: PG_REJOIN_MEMBERS
   value: {{ include "pg-rejoin.members" . | fromJsonArray | join "," | quote }}
 - name: PG_REJOIN_ROLE_LABEL
