@@ -27,7 +27,8 @@ def pytest_runtest_makereport(item, call):
 @pytest.fixture(scope="session")
 def evidence():
     found = Evidence(STATE / "logs/pods")
-    # Characters that are special to shells, URLs, connection strings and JSON must not matter.
+    # Characters that are special to shells, URLs, connection strings and JSON must not matter. The first word is
+    # what is searched for.
     for role in ROLES:
         found.secrets[f"{role} password"] = f"canary-{role}-{random_secrets.token_hex(8)} '\"\\:@/%$"
     found.start()
