@@ -15,7 +15,8 @@ CHART = HERE.parent / "charts/pg-rejoin"
 NAME = "demo"  # of the release and of its StatefulSet
 PREFIX = "pg-rejoin.io/"
 ROLES = ("postgres", "replication", "rewind", "promote")
-READ_WRITE = "ready to accept connections"  # a standby's log says "read-only connections"
+READ_WRITE = "ready to accept connections"
+READ_ONLY = "ready to accept read-only connections"  # a standby's log
 
 
 def run(*command, stdin=None, check=True, timeout=300):
@@ -274,9 +275,17 @@ class Release:
         self.assert_never_read_write(standby)
 
     def assert_never_read_write(self, pod):
-        """The server of this pod, as long as this pod exists, has never accepted writes."""
-        log = self.logs(pod, "postgres")
-        assert READ_WRITE not in log, f"{pod} was read-write:\n{log}"
+        """No server of this pod has ever accepted writes: neither the one that runs nor one before a restart of the
+        container. A log that cannot be had, or that shows no server, proves nothing and fails."""
+        status = next(s for s in self.get("pod", pod)["status"]["containerStatuses"] if s["name"] == "postgres")
+        # Of more the kubelet keeps no log.
+        assert status["restartCount"] <= 1, f"{pod}'s server was restarted {status['restartCount']} times"
+        logs = [self.kubectl("logs", pod, "-c", "postgres")]
+        if status["restartCount"]:
+            logs.append(self.kubectl("logs", pod, "-c", "postgres", "--previous"))
+        assert READ_ONLY in logs[0], f"the log of {pod} shows no server in recovery:\n{logs[0]}"
+        for log in logs:
+            assert READ_WRITE not in log, f"{pod} was read-write:\n{log}"
 
     def assert_not_started(self, pod, seconds=0):
         """PostgreSQL has not been started in this pod, and is not for some time."""
