@@ -215,8 +215,9 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
                     "although this standby lacks the branch that the record describes");
   command->footer(
       "Example: kubectl exec db-1 -c rejoin -- pg-rejoin promote\n"
-      "Stop or cut off the old primary first if clients can still reach it. Run the command again\n"
-      "to finish an interrupted promotion.\n"
+      "Stop or cut off the old primary first if clients can still reach it; delete its pod "
+      "afterwards,\n"
+      "also when it has crashed. Run the command again to finish an interrupted promotion.\n"
       "Exit status: 0 promoted, or primary already; 10 try again; 11 another pod was promoted\n"
       "meanwhile; 20 refused, nothing changed.");
 }

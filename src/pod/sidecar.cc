@@ -107,7 +107,7 @@ void Sidecar::Sync(LocalRole role) {
   LabelFollower(role);
   if (!holder && role == LocalRole::kReadWrite) {
     Complain("this server runs read-write although the authority record names " +
-             read.record.primary + "; restart the pod to make it follow");
+             read.record.primary + "; delete the pod, and the next one follows");
   }
 }
 

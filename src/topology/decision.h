@@ -1,5 +1,5 @@
-// The decision, as a pure function. The table is in docs/explanation/safety.md; its rows are the
-// branches of decision.cc in the same order. Branches of history are compared by what they contain
+// The decision, as a pure function. The table is in docs/ARCHITECTURE.md; its rows are the branches
+// of decision.cc in the same order. Branches of history are compared by what they contain
 // (timeline and begin of each entry), never by timeline number alone.
 #pragma once
 

@@ -20,7 +20,7 @@ constexpr int kSwapTries = 5;
   throw Error(ErrorKind::kSourceChanged,
               "the record names " + (record.primary.empty() ? "nobody" : record.primary) +
                   " by now: somebody else changed it meanwhile",
-              "If this server runs read-write already, restart its pod: it then follows.");
+              "If this server runs read-write already, delete its pod: the next one follows.");
 }
 
 void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
@@ -38,13 +38,15 @@ void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("this server is not a standby, and the record names {} as primary",
                             record.primary.empty() ? "nobody" : record.primary),
-                "Restart this pod: it then follows the record's primary.");
+                "Delete this pod: the next one follows the record's primary.");
   }
   if (record.history && !ContainsBranch(own.history, *record.history) && !options.force) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("history {} of this standby lacks the record's branch {}",
                             own.history.ToString(), record.history->ToString()),
-                "Promote a standby that has it, or use --force and lose what is only there.");
+                "If it has followed that branch only since a moment ago, it says so after its next "
+                "restartpoint: try again in some minutes. Otherwise promote a standby that has the "
+                "branch, or use --force and lose what is only there.");
   }
 }
 

@@ -36,7 +36,8 @@ struct PromoteResult {
   AuthorityRecord record;
 };
 
-// Record first, so that a crash in between leaves nobody authorised rather than two; then the
+// Record first, so that a crash in between leaves nobody authorised rather than two (but see "Not
+// claimed" in docs/explanation/safety.md for the API going down just then); then the
 // server; then the record's timeline. Running it again finishes an interrupted one. Of two at once,
 // the one that the record does not name in the end throws Error(kSourceChanged).
 PromoteResult Promote(AuthorityStore* store, const LocalServer& server,

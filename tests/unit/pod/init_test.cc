@@ -301,6 +301,8 @@ TEST_F(InitTest, DirectoryThatStaysInUseIsStatus21) {
   const DirectoryLock old_server = DirectoryLock::Acquire(options_.pgdata);
   EXPECT_EQ(Run(), 21);
   EXPECT_EQ(inspections_, 0);
+  EXPECT_EQ(Message()["outcome"], "waiting");
+  EXPECT_EQ(Message()["reason"], "TargetInUse");
 }
 
 TEST_F(InitTest, WidenedDirectoryModeIsRestored) {
