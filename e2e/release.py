@@ -66,8 +66,8 @@ class Release:
 
     # ---- life
 
-    def install(self, *arguments, replicas=2):
-        """Installs the chart and waits until all pods are ready, and their standbys stream."""
+    def install(self, *arguments, replicas=2, wait=True):
+        """Installs the chart and, by default, waits until all pods are ready and their standbys stream."""
         cluster("exec", "kubectl", "create", "namespace", self.namespace)
         cluster("exec", "kubectl", "label", "namespace", self.namespace,
                 "pod-security.kubernetes.io/enforce=restricted")
@@ -79,7 +79,8 @@ class Release:
                 "--values", HERE / "values/demo.yaml", "--set", f"fullnameOverride={NAME}",
                 "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
                 "--set", f"replicas={replicas}", *arguments)
-        self.wait_all_ready(replicas)
+        if wait:
+            self.wait_all_ready(replicas)
 
     def wait_all_ready(self, replicas):
         eventually(f"{replicas} pods are ready", lambda: len(self.ready_pods()) == replicas, timeout=180)
