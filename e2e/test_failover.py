@@ -1,5 +1,5 @@
 """The main job: after a promotion the old primary's pod comes back as a standby by itself."""
-from release import PREFIX
+from release import PREFIX, eventually
 
 
 def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
@@ -29,7 +29,9 @@ def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
 
     record = release.record()
     assert record["primary"] == new and record["epoch"] == "2" and record["timeline"] == "2", record
-    assert (release.role_label(old), release.role_label(new)) == ("replica", "primary")
+    # The sidecar says so once it has seen the server in recovery.
+    eventually(f"{old} is labelled", lambda: release.role_label(old) == "replica", 30)
+    assert release.role_label(new) == "primary"
     endpoints = release.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=demo-primary",
                                 "-o", "jsonpath={.items[*].endpoints[*].targetRef.name}")
     assert endpoints.split() == [new], f"the primary Service leads to {endpoints}; label {PREFIX}role"
