@@ -13,6 +13,7 @@ namespace {
 
 constexpr const char* kPrimaryRole = "primary";
 constexpr const char* kWaitingOutcome = "waiting";
+constexpr const char* kPendingPhase = "Pending";
 // So many are asked, at the same time; a thread each.
 constexpr size_t kPeersMax = 64;
 
@@ -21,13 +22,15 @@ std::string Annotation(const Pod& pod, const std::string& key) {
   return found == pod.annotations.end() ? std::string() : found->second;
 }
 
-// What a pod has published about itself (report/outcome.h).
+// What a pod has published about itself (report/outcome.h). A pod past its init containers has
+// data, even if its last report was lost: until then its phase is Pending.
 PeerState PublishedState(const Pod& pod, const std::string& prefix) {
   PeerState peer;
   peer.pod = pod.name;
   const std::string role = Annotation(pod, prefix + "role");
   const bool empty = role == DirectoryKindName(DirectoryKind::kEmpty) &&
-                     Annotation(pod, prefix + "outcome") == kWaitingOutcome;
+                     Annotation(pod, prefix + "outcome") == kWaitingOutcome &&
+                     pod.phase == kPendingPhase;
   peer.silent = role.empty();
   peer.has_data = !empty && !role.empty();
   return peer;

@@ -226,6 +226,7 @@ TEST_F(InitTest, FirstInstallIsClaimedByOne) {
   api_.AddRecord({});
   api_.pods["x-1"].annotations["pg-rejoin.io/role"] = "empty";
   api_.pods["x-1"].annotations["pg-rejoin.io/outcome"] = "waiting";
+  api_.pods["x-1"].phase = "Pending";
   local_ = {};
   EXPECT_EQ(Run(), 0);
   EXPECT_EQ(Annotation("outcome"), "claimed");

@@ -106,16 +106,23 @@ TEST_F(DiscoveryTest, MissingOrMalformedRecordIsUnreadable) {
 TEST_F(DiscoveryTest, OnlyAPodThatWaitsWithAnEmptyDirectoryHasNoData) {
   local_ = {};
   struct Row {
+    const char* phase;
     const char* outcome;
     const char* role;
     bool silent;
     bool has_data;
   };
-  for (const Row& row :
-       {Row{"waiting", "empty", false, false}, Row{"claimed", "empty", false, true},
-        Row{"started", "empty", false, true}, Row{"cloning", "empty", false, true},
-        Row{"waiting", "primary", false, true}, Row{"waiting", "", true, false},
-        Row{"", "", true, false}}) {
+  for (const Row& row : {
+           Row{"Pending", "waiting", "empty", false, false},
+           Row{"Running", "waiting", "empty", false, true},  // its last report was lost
+           Row{"Running", "claimed", "empty", false, true},
+           Row{"Pending", "started", "empty", false, true},
+           Row{"Pending", "cloning", "empty", false, true},
+           Row{"Pending", "waiting", "primary", false, true},
+           Row{"Pending", "waiting", "", true, false},
+           Row{"Pending", "", "", true, false},
+       }) {
+    api_.pods["x-1"].phase = row.phase;
     auto& annotations = api_.pods["x-1"].annotations;
     annotations = {{"pg-rejoin.io/outcome", row.outcome}, {"pg-rejoin.io/role", row.role}};
     using Data = std::map<std::string, std::string>;
