@@ -76,6 +76,10 @@ class Connection {
     deadline_ = std::chrono::steady_clock::now() + options.answer_timeout;
     stop_ = options.stop;
   }
+  void LimitSilence(const ConnectOptions& options) {
+    silence_max_ = options.silence_max;
+    stop_ = options.stop;
+  }
 
   PGconn* get() const { return conn_.get(); }
   unsigned major_version() const { return static_cast<unsigned>(PQserverVersion(get())) / 10000; }
@@ -92,6 +96,12 @@ class Connection {
     const auto status = PQresultStatus(result.get());
     if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) Fail(result.get());
     return result;
+  }
+
+  // As PQgetResult(), but not for ever: a server that is stopped keeps its connections.
+  Result NextResult() {
+    WaitForResult();
+    return Result(PQgetResult(get()));
   }
 
   [[noreturn]] void Fail(const PGresult* result) const {
@@ -131,8 +141,7 @@ class Connection {
   Result LastResult() {
     Result last;
     while (true) {
-      if (deadline_) WaitForResult();
-      Result next(PQgetResult(get()));
+      Result next = NextResult();
       if (next == nullptr) return last;
       if (last == nullptr || PQresultStatus(last.get()) != PGRES_FATAL_ERROR)
         last = std::move(next);
@@ -141,9 +150,11 @@ class Connection {
 
   // Until PQgetResult() would not block.
   void WaitForResult() {
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point last_byte = Clock::now();
     while (PQisBusy(get()) != 0) {
-      const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
-          *deadline_ - std::chrono::steady_clock::now());
+      const Clock::time_point end = deadline_.value_or(last_byte + silence_max_);
+      const auto left = std::chrono::ceil<std::chrono::milliseconds>(end - Clock::now());
       if (stop_.stop_requested()) {
         throw Error(ErrorKind::kUnavailable, "interrupted while waiting for the server's answer");
       }
@@ -153,7 +164,9 @@ class Connection {
       // Small queries are sent whole by now, so there is only something to be read.
       pollfd socket{PQsocket(get()), POLLIN, 0};
       ::poll(&socket, 1, static_cast<int>(std::min(left, kStopPoll).count()));
-      if (socket.revents != 0 && PQconsumeInput(get()) == 0) return;  // PQgetResult() says why
+      if (socket.revents == 0) continue;
+      if (PQconsumeInput(get()) == 0) return;  // PQgetResult() says why
+      last_byte = Clock::now();
     }
   }
 
@@ -164,6 +177,7 @@ class Connection {
   }
   std::unique_ptr<PGconn, Deleter> conn_;
   std::optional<std::chrono::steady_clock::time_point> deadline_;
+  std::chrono::milliseconds silence_max_ = ConnectOptions().silence_max;
   std::stop_token stop_;
 };
 
@@ -302,7 +316,7 @@ class LibpqReader : public SourceReader {
     SendBatch(batch);
     size_t next = 0;
     while (true) {
-      const Result result(PQgetResult(connection_.get()));
+      const Result result = connection_.NextResult();
       if (result == nullptr) break;
       const auto status = PQresultStatus(result.get());
       if (status == PGRES_TUPLES_OK) continue;  // the end of the rows
@@ -387,7 +401,10 @@ constexpr const char* kListQuery =
 class LibpqSourceImpl : public LibpqSource {
  public:
   explicit LibpqSourceImpl(const ConnectOptions& options)
-      : parameters_(ToParameters(options)), connection_(Connection::Open(parameters_)) {
+      : options_(options),
+        parameters_(ToParameters(options)),
+        connection_(Connection::Open(parameters_)) {
+    connection_.LimitSilence(options_);
     // Further connections go to the very address that answered, not to another one of the name.
     if (const char* address = PQhostaddr(connection_.get());
         address != nullptr && *address != '\0') {
@@ -408,7 +425,7 @@ class LibpqSourceImpl : public LibpqSource {
       connection_.Fail(nullptr);
     }
     while (true) {
-      const Result result(PQgetResult(connection_.get()));
+      const Result result = connection_.NextResult();
       if (result == nullptr) break;
       const auto status = PQresultStatus(result.get());
       if (status == PGRES_TUPLES_OK) continue;
@@ -424,6 +441,7 @@ class LibpqSourceImpl : public LibpqSource {
 
   std::unique_ptr<SourceReader> OpenReader() override {
     Connection connection = Connection::Open(parameters_);
+    connection.LimitSilence(options_);
     connection.PrepareSession();
     if (PostmasterStart(connection) != incarnation_) {
       throw Error(ErrorKind::kSourceChanged,
@@ -475,6 +493,7 @@ class LibpqSourceImpl : public LibpqSource {
     return file;
   }
 
+  ConnectOptions options_;
   Connection::Parameters parameters_;
   Connection connection_;
   std::string incarnation_;

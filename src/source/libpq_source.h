@@ -16,10 +16,11 @@ struct ConnectOptions {
   std::string conninfo;  // connection string or URI; libpq's environment and passfile apply
   std::string password;  // used in memory only; empty: libpq finds one itself
   int connect_timeout_s = 10;
-  // Of IdentifyServer() and RunSql(): how long the answer may take once connected, and what ends
-  // the waiting. A copy knows no such limit.
+  // Of IdentifyServer() and RunSql(): how long the answer may take once connected.
   std::chrono::milliseconds answer_timeout{5000};
-  std::stop_token stop{};
+  // Of a LibpqSource: a copy takes as long as it takes, but not without a sign of life.
+  std::chrono::milliseconds silence_max{300'000};
+  std::stop_token stop{};  // ends the waiting
 };
 
 class LibpqSource : public RewindSource {

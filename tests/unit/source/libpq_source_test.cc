@@ -71,6 +71,7 @@ using Question = void (*)(const ConnectOptions&);
 constexpr Question kQuestions[] = {
     [](const ConnectOptions& options) { IdentifyServer(options); },
     [](const ConnectOptions& options) { RunSql(options, "SELECT 1"); },
+    [](const ConnectOptions& options) { LibpqSource::Connect(options); },
 };
 
 std::string MessageOf(Question question, const ConnectOptions& options) {
@@ -87,7 +88,7 @@ TEST(LibpqSourceTest, ServerThatHangsAfterTheLoginIsGivenUp) {
   for (const Question question : kQuestions) {
     const SilentServer server;
     ConnectOptions options = server.Options();
-    options.answer_timeout = milliseconds(300);
+    options.answer_timeout = options.silence_max = milliseconds(300);
     const auto begin = Clock::now();
     EXPECT_EQ(MessageOf(question, options), "connected, but the server does not answer in time");
     EXPECT_GE(Clock::now() - begin, milliseconds(300));
