@@ -51,7 +51,8 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
   command->add_option("-D,--target-pgdata", options->target_pgdata,
                       "existing data directory to modify");
   command->add_option("--source-pgdata", options->source_pgdata,
-                      "source data directory to synchronize with (not supported yet)");
+                      "source data directory to synchronize with: of a server that was shut down "
+                      "cleanly");
   command->add_option("--source-server", options->source_server,
                       "source server to synchronize with: a connection string or URI; better keep "
                       "the password in a passfile or PGPASSWORD than here");
@@ -92,6 +93,8 @@ void AddPlanOptions(CLI::App* command, PlanCommandOptions* options) {
   command->add_option("-D,--target-pgdata", options->target_pgdata, "data directory to look at");
   command->add_option("--source-server", options->source_server,
                       "the primary: a connection string or URI");
+  command->add_option("--source-pgdata", options->source_pgdata,
+                      "or its data directory, shut down cleanly");
   command->add_option("--blocks", options->blocks_file,
                       "also write each block that has to be copied to this file");
   command->footer(

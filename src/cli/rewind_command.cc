@@ -9,6 +9,7 @@
 #include "report/progress_meter.h"
 #include "rewind/plan_report.h"
 #include "rewind/rewind.h"
+#include "source/directory_source.h"
 #include "source/libpq_source.h"
 #include "target/directory_lock.h"
 #include "target/target_directory.h"
@@ -37,6 +38,19 @@ ProgressMeter MakeProgressMeter() {
   return {false, [](const std::string& line) { LogInfo("{}", line); }};
 }
 
+// One of the two is empty.
+std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
+                                         const std::string& source_server,
+                                         const std::string& target_pgdata) {
+  if (source_pgdata.empty()) {
+    return LibpqSource::Connect({.conninfo = source_server, .password = {}});
+  }
+  CheckNothingShared(source_pgdata, target_pgdata);
+  std::unique_ptr<RewindSource> source = DirectorySource::Open(source_pgdata);
+  CheckNoPostmaster(source_pgdata);
+  return source;
+}
+
 }  // namespace
 
 void CheckRewindCommandOptions(const RewindCommandOptions& options) {
@@ -44,7 +58,7 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options) {
     throw Error(ErrorKind::kUsage, std::move(message), std::move(hint));
   };
   if (options.source_pgdata.empty() && options.source_server.empty()) {
-    refuse("no source specified (--source-server)",
+    refuse("no source specified (--source-pgdata or --source-server)",
            "Give the running new primary: --source-server='host=... user=... dbname=postgres'.");
   }
   if (!options.source_pgdata.empty() && !options.source_server.empty()) {
@@ -55,10 +69,6 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options) {
   }
   if (options.write_recovery_conf && options.source_server.empty()) {
     refuse("no source server information (--source-server) specified for --write-recovery-conf");
-  }
-  if (!options.source_pgdata.empty()) {
-    refuse("--source-pgdata is not supported yet",
-           "Start the source server and give it with --source-server instead.");
   }
   if (options.restore_target_wal) {
     refuse("--restore-target-wal is not supported yet",
@@ -79,8 +89,8 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   CheckRewindCommandOptions(options);
   const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
   CheckNoPostmaster(options.target_pgdata);
-  const std::unique_ptr<LibpqSource> source =
-      LibpqSource::Connect({.conninfo = options.source_server, .password = {}});
+  const std::unique_ptr<RewindSource> source =
+      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata);
 
   RewindOptions rewind;
   rewind.connections = options.connections;
@@ -91,6 +101,9 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.standby_source = true;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
+  if (!options.source_pgdata.empty()) {
+    rewind.confirm_source = [&options] { CheckNoPostmaster(options.source_pgdata); };
+  }
   rewind.stop = std::move(stop);
   ProgressMeter meter = MakeProgressMeter();
   if (options.progress) {
@@ -109,11 +122,13 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
 }
 
 void RunPlanCommand(const PlanCommandOptions& options) {
-  if (options.target_pgdata.empty() || options.source_server.empty()) {
-    throw Error(ErrorKind::kUsage, "both --target-pgdata and --source-server are needed");
+  if (options.target_pgdata.empty() ||
+      options.source_server.empty() == options.source_pgdata.empty()) {
+    throw Error(ErrorKind::kUsage,
+                "--target-pgdata and one of --source-server or --source-pgdata are needed");
   }
-  const std::unique_ptr<LibpqSource> source =
-      LibpqSource::Connect({.conninfo = options.source_server, .password = {}});
+  const std::unique_ptr<RewindSource> source =
+      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata);
   std::printf("%s\n", PlanAsJson(options.target_pgdata, *source, options.blocks_file).c_str());
 }
 

@@ -18,8 +18,8 @@ struct RewindCommandOptions {
   bool no_sync = false;
   bool progress = false;
   bool write_recovery_conf = false;
-  bool no_ensure_shutdown = false;
-  bool list_kill_points = false;  // accepted: we never need single-user recovery
+  bool no_ensure_shutdown = false;  // accepted: we never need single-user recovery
+  bool list_kill_points = false;
   int connections = 4;
 };
 
@@ -31,6 +31,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
 
 struct PlanCommandOptions {
   std::string target_pgdata;
+  std::string source_pgdata;
   std::string source_server;
   std::string blocks_file;
 };

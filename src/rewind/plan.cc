@@ -130,7 +130,8 @@ class Planner {
           fmt::format("the source has tablespace \"{}\" and the target has not", Printable(path)),
           "Create its directory and link it below pg_tblspc on the target, as on the source.");
     }
-    if (state.current->link_target != state.source->link_target) {
+    const bool same_place_needed = !state.source->link_target.empty();
+    if (same_place_needed && state.current->link_target != state.source->link_target) {
       throw Error(
           ErrorKind::kNotRewindable,
           fmt::format("tablespace \"{}\" leads to \"{}\" on the target and to \"{}\" on the "

@@ -1,6 +1,6 @@
 // The server (or stopped directory) that the target is made to follow. Two implementations:
-// LibpqSource (a running server) and, later, DirectorySource; the rest of the code does not care
-// which. Everything that comes out of a source is hostile until parsed.
+// LibpqSource (a running server) and DirectorySource; the rest of the code does not care which.
+// Everything that comes out of a source is hostile until parsed.
 //
 // Thread rule: a RewindSource and each SourceReader belong to one thread at a time; several
 // readers work in parallel.
@@ -38,7 +38,7 @@ struct SourceFile {
   std::string path;  // relative to the data directory, validated: no "..", not absolute
   FileType type = FileType::kRegular;
   uint64_t size = 0;        // of a regular file
-  std::string link_target;  // of a symlink
+  std::string link_target;  // of a symlink; empty where the target's may lead elsewhere
 };
 
 // A range of a file. Up to the end of the file at the time of reading, if that is shorter.
@@ -75,7 +75,7 @@ class RewindSource {
   virtual std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) = 0;
   virtual std::unique_ptr<SourceReader> OpenReader() = 0;
   // What a standby needs to connect to this source, as a connection string without replication and
-  // dbname. May hold a password: never log it.
+  // dbname. May hold a password: never log it. Empty where nobody can connect.
   virtual std::string PrimaryConninfo() const = 0;
 };
 

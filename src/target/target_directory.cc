@@ -2,16 +2,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
-#include <climits>
 #include <memory>
 #include <vector>
 
@@ -19,6 +16,7 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/file_access.h"
 #include "base/kill_point.h"
 
 namespace pgrejoin {
@@ -32,13 +30,6 @@ constexpr int kSetAsideMax = 3;
 struct DirDeleter {
   void operator()(DIR* dir) const { ::closedir(dir); }
 };
-
-std::string ReadLink(int directory, const char* name) {
-  char target[PATH_MAX];
-  const ssize_t length = ::readlinkat(directory, name, target, sizeof(target));
-  if (length < 0 || length == static_cast<ssize_t>(sizeof(target))) return {};
-  return {target, static_cast<size_t>(length)};
-}
 
 std::string TemporaryName(const std::string& path) { return path + ".pg_rejoin.tmp"; }
 
@@ -139,15 +130,7 @@ TargetDirectory::Place TargetDirectory::Resolve(const std::string& path) const {
 
 UniqueFd TargetDirectory::OpenBelow(const std::string& path, int flags, mode_t mode) const {
   const Place place = Resolve(path);
-  open_how how{};
-  how.flags = static_cast<uint64_t>(flags | O_CLOEXEC);
-  how.mode = mode;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
-  long fd;
-  do {
-    fd = ::syscall(SYS_openat2, place.root, place.inside.c_str(), &how, sizeof(how));
-  } while (fd < 0 && (errno == EINTR || errno == EAGAIN));
-  return UniqueFd(static_cast<int>(fd));
+  return OpenBeneath(place.root, place.inside, flags, mode);
 }
 
 std::pair<UniqueFd, std::string> TargetDirectory::OpenParent(const std::string& path) const {
@@ -195,7 +178,7 @@ void TargetDirectory::ListBelow(const std::string& path, int directory,
     const auto linked = linked_roots_.find(file.path);
     if (S_ISLNK(status.st_mode)) {
       file.type = FileType::kSymlink;
-      file.link_target = ReadLink(own.get(), entry->d_name);
+      file.link_target = ReadLinkAt(own.get(), entry->d_name);
     } else if (S_ISDIR(status.st_mode)) {
       file.type = FileType::kDirectory;
     } else if (S_ISREG(status.st_mode)) {
@@ -234,19 +217,13 @@ std::optional<std::string> TargetDirectory::ReadFile(const std::string& path,
                                                      size_t bytes_max) const {
   const UniqueFd fd = OpenFile(path);
   if (!fd.valid()) return std::nullopt;
-  std::string content;
-  char buffer[64 * 1024];
-  while (true) {
-    const ssize_t got = ::read(fd.get(), buffer, sizeof(buffer));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw SystemError(ErrorKind::kTargetFailed, Describe("read file", path));
-    if (got == 0) return content;
-    content.append(buffer, static_cast<size_t>(got));
-    if (content.size() > bytes_max) {
-      throw Error(ErrorKind::kTargetFailed,
-                  fmt::format("file \"{}/{}\" has more than {} bytes", pgdata_, path, bytes_max));
-    }
+  auto content = ReadUpTo(fd, bytes_max);
+  if (!content) throw SystemError(ErrorKind::kTargetFailed, Describe("read file", path));
+  if (content->size() > bytes_max) {
+    throw Error(ErrorKind::kTargetFailed,
+                fmt::format("file \"{}/{}\" has more than {} bytes", pgdata_, path, bytes_max));
   }
+  return content;
 }
 
 bool TargetDirectory::Exists(const std::string& path) const {

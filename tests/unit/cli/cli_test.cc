@@ -110,8 +110,6 @@ INSTANTIATE_TEST_SUITE_P(
                   "no target data directory specified"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-pgdata=/s", "-R"},
                   "no source server information"},
-        std::pair{std::vector<std::string>{"-D", "/d", "--source-pgdata=/s"},
-                  "--source-pgdata is not supported yet"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "-c"},
                   "--restore-target-wal is not supported yet"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "--config-file=/c"},

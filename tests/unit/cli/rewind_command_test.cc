@@ -26,11 +26,7 @@ TEST(RewindCommandTest, RootIsRefusedAsPgRewindDoes) {
 
 TEST(RewindCommandTest, EveryRefusalSaysWhatToDoInstead) {
   for (const auto set : {+[](RewindCommandOptions* o) { o->restore_target_wal = true; },
-                         +[](RewindCommandOptions* o) { o->config_file = "/c"; },
-                         +[](RewindCommandOptions* o) {
-                           o->source_server.clear();
-                           o->source_pgdata = "/s";
-                         }}) {
+                         +[](RewindCommandOptions* o) { o->config_file = "/c"; }}) {
     RewindCommandOptions options;
     options.target_pgdata = "/d";
     options.source_server = "host=h";
