@@ -47,7 +47,7 @@ void AddLogOptions(CLI::App* command, LogOptions* options) {
 
 void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptions* log) {
   command->add_flag("-c,--restore-target-wal", options->restore_target_wal,
-                    "fetch missing WAL with the target's restore_command (not supported yet)");
+                    "fetch WAL that the target's pg_wal lacks with its restore_command");
   command->add_option("-D,--target-pgdata", options->target_pgdata,
                       "existing data directory to modify");
   command->add_option("--source-pgdata", options->source_pgdata,
@@ -63,7 +63,8 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
   command->add_flag("-R,--write-recovery-conf", options->write_recovery_conf,
                     "write configuration for replication (requires --source-server)");
   command->add_option("--config-file", options->config_file,
-                      "the target's main configuration file (not supported yet)");
+                      "the target's main configuration file, where restore_command is looked for "
+                      "(default: postgresql.conf in the data directory)");
   command->add_flag("--debug", log->debug, "write a lot of debug messages");
   command->add_flag("--no-ensure-shutdown", options->no_ensure_shutdown,
                     "accepted for compatibility: the target is never started for crash recovery");

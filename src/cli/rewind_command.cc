@@ -13,6 +13,8 @@
 #include "source/libpq_source.h"
 #include "target/directory_lock.h"
 #include "target/target_directory.h"
+#include "target/target_settings.h"
+#include "target/wal_archive.h"
 
 namespace pgrejoin {
 namespace {
@@ -51,6 +53,17 @@ std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
   return source;
 }
 
+std::unique_ptr<WalArchive> OpenArchive(const RewindCommandOptions& options,
+                                        const DirectoryLock& lock, const std::stop_token& stop) {
+  const auto command =
+      ReadTargetSetting(options.target_pgdata, options.config_file, "restore_command");
+  if (!command || command->empty()) {
+    throw Error(ErrorKind::kUsage, "\"restore_command\" is not set in the target cluster",
+                "Set it in the target's configuration, or leave out --restore-target-wal.");
+  }
+  return std::make_unique<WalArchive>(lock, WalArchive::Options{*command, options.dry_run, stop});
+}
+
 }  // namespace
 
 void CheckRewindCommandOptions(const RewindCommandOptions& options) {
@@ -70,15 +83,6 @@ void CheckRewindCommandOptions(const RewindCommandOptions& options) {
   if (options.write_recovery_conf && options.source_server.empty()) {
     refuse("no source server information (--source-server) specified for --write-recovery-conf");
   }
-  if (options.restore_target_wal) {
-    refuse("--restore-target-wal is not supported yet",
-           "Copy the WAL segments that are missing into the target's pg_wal with its "
-           "restore_command first, and run again without -c.");
-  }
-  if (!options.config_file.empty()) {
-    refuse("--config-file is not supported yet",
-           "It only matters together with --restore-target-wal; leave it out.");
-  }
   if (geteuid() == 0) {
     refuse("cannot be executed by \"root\"",
            "Run it as the user that owns the data directory, usually postgres.");
@@ -89,6 +93,8 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   CheckRewindCommandOptions(options);
   const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
   CheckNoPostmaster(options.target_pgdata);
+  std::unique_ptr<WalArchive> archive;
+  if (options.restore_target_wal) archive = OpenArchive(options, lock, stop);
   const std::unique_ptr<RewindSource> source =
       OpenSource(options.source_pgdata, options.source_server, options.target_pgdata);
 
@@ -101,6 +107,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.standby_source = true;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
+  if (archive) rewind.archive = [&](const std::string& name) { return archive->Restore(name); };
   if (!options.source_pgdata.empty()) {
     rewind.confirm_source = [&options] { CheckNoPostmaster(options.source_pgdata); };
   }

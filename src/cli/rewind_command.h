@@ -23,7 +23,7 @@ struct RewindCommandOptions {
   int connections = 4;
 };
 
-// Throws Error(kUsage) for what cannot be asked for together, or is not supported yet.
+// Throws Error(kUsage) for what is missing or cannot be asked for together.
 void CheckRewindCommandOptions(const RewindCommandOptions& options);
 
 // Returns when the target is a standby of the source. Throws Error otherwise.

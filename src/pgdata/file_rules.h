@@ -37,6 +37,8 @@ inline constexpr std::string_view kOwnDirectory = "pg_rejoin";
 inline constexpr std::string_view kOwnWalDirectory = "pg_wal/pg_rejoin";
 // Below it: the target's WAL of the line that is given up.
 inline constexpr std::string_view kDivergedWalDirectory = "pg_wal/pg_rejoin/diverged";
+// What the target's archive gave, until it is put into pg_wal.
+inline constexpr std::string_view kRestoredWalDirectory = "pg_wal/pg_rejoin/restored";
 
 // A main fork's segment file: "base/5/16384.1" is segment 1 of 1663/5/16384.
 struct RelationSegment {

@@ -265,6 +265,7 @@ class Rewinder {
 RewindResult Rewind(const DirectoryLock& lock, RewindSource& source, const RewindOptions& options) {
   TargetDirectory target = options.dry_run ? TargetDirectory::OpenForReading(lock.pgdata())
                                            : TargetDirectory::OpenForChange(lock);
+  target.SetArchive(options.archive);
   return Rewinder(std::move(target), source, options).Run();
 }
 

@@ -23,6 +23,7 @@
 #include "pgdata/types.h"
 #include "source/rewind_source.h"
 #include "target/directory_lock.h"
+#include "target/target_directory.h"
 
 namespace pgrejoin {
 
@@ -50,6 +51,9 @@ struct RewindOptions {
   // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.
   std::string primary_conninfo;
   bool create_standby_signal = false;
+  // Where WAL of the target that its pg_wal lacks is looked for (target/wal_archive.h); empty:
+  // nowhere.
+  TargetDirectory::WalArchiveLookup archive;
   // Called just before pg_control is published; throws to leave the directory fenced.
   std::function<void()> confirm_source;
   std::function<void(const RewindProgress&)> on_progress;

@@ -30,6 +30,9 @@ const std::string kAsideDone = kDirectory + "/diverged.done";
 constexpr size_t kLineBytesMax = 1 << 20;
 
 std::string StagedPath(const std::string& name) { return kStagedDirectory + "/" + name; }
+std::string RestoredPath(const std::string& name) {
+  return fmt::format("{}/{}", kRestoredWalDirectory, name);
+}
 std::string StatusPath(const std::string& name, const char* status) {
   return fmt::format("pg_wal/archive_status/{}.{}", name, status);
 }
@@ -81,7 +84,7 @@ void SourceWal::BeginLine() {
 void SourceWal::StagePrefix() {
   const uint64_t segment = SegmentOf(fork_.lsn);
   const std::string staged = StagedPath(SourceName(segment));
-  LocalWalFiles own([this](const std::string& name) { return OpenOwnSegment(target_, name); },
+  LocalWalFiles own([this](const std::string& name) { return target_.OpenWal(name); },
                     facts_.target_history, segment_size_);
   TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
   std::vector<std::byte> buffer(kCopyBytes);
@@ -97,9 +100,40 @@ void SourceWal::StagePrefix() {
   }
 }
 
+std::vector<std::string> SourceWal::NamesForReplay(uint64_t segment) const {
+  return SegmentFileCandidates(facts_.target_history, segment, segment_size_);
+}
+
+// What of the target's own WAL replay needs and only its archive has. Durable before the journal:
+// an attempt that finishes the rewind may know of no archive.
+void SourceWal::StageForReplay() {
+  for (uint64_t segment = SegmentOf(facts_.label.start); segment < SegmentOf(fork_.lsn);
+       ++segment) {
+    const auto names = NamesForReplay(segment);
+    const auto in_place = [this](const std::string& name) {
+      return target_.Exists("pg_wal/" + name);
+    };
+    if (std::ranges::any_of(names, in_place)) continue;
+    const auto restored = [this](const std::string& name) { return target_.OpenWal(name).valid(); };
+    const auto found = std::ranges::find_if(names, restored);
+    if (found == names.end()) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("the target's WAL segment {} is gone", names.front()));
+    }
+    target_.SyncPath(RestoredPath(*found), FileType::kRegular);
+    for (const std::string& directory :
+         {std::string(kRestoredWalDirectory), kDirectory, std::string("pg_wal")}) {
+      target_.SyncPath(directory, FileType::kDirectory);
+    }
+  }
+}
+
 void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   if (!line_begun_) BeginLine();
-  if (!installed_) StagePrefix();
+  if (!installed_) {
+    StageForReplay();
+    StagePrefix();
+  }
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
   SourceScan found = Scan(flush, &ignored);
@@ -246,8 +280,21 @@ void SourceWal::FetchHistories() {
   }
 }
 
+// Each segment that the target's archive gave has been archived.
+void SourceWal::InstallForReplay() {
+  for (uint64_t segment = SegmentOf(facts_.label.start); segment < SegmentOf(fork_.lsn);
+       ++segment) {
+    for (const std::string& name : NamesForReplay(segment)) {
+      if (!target_.Exists(RestoredPath(name))) continue;
+      target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/true);
+      target_.Rename(RestoredPath(name), "pg_wal/" + name);
+    }
+  }
+}
+
 void SourceWal::Install(Lsn end) {
   FetchHistories();
+  InstallForReplay();
   for (uint64_t segment = SegmentOf(fork_.lsn); segment * segment_size_ < end.value; ++segment) {
     const std::string name = SourceName(segment);
     if (!target_.Exists(StagedPath(name))) continue;  // moved by an interrupted run

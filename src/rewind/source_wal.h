@@ -8,6 +8,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 #include "rewind/facts.h"
 #include "rewind/wal_scan.h"
@@ -33,7 +34,8 @@ class SourceWal {
 
   // Fetches what is not there yet, up to flush. What an earlier run fetched from the same line,
   // also one that was killed before its journal, is reused as far as it decodes. The first
-  // segment's part before the fork is the target's own.
+  // segment's part before the fork is the target's own. Segments before it that the target's pg_wal
+  // lacks are fetched from its archive.
   void Stage(Lsn flush, const SourceWalOptions& options);
   // Reads the staged WAL from the fork.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
@@ -49,11 +51,14 @@ class SourceWal {
   bool StagedIsTheirs(Lsn last_record);
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
+  std::vector<std::string> NamesForReplay(uint64_t segment) const;
+  void StageForReplay();
   void StagePrefix();
   bool KeepsTargetFile(const std::string& name) const;
   void MarkArchived(const std::string& name, const std::set<std::string>& statuses);
   void ZeroAfterFork(const std::string& name);
   void FetchHistories();
+  void InstallForReplay();
 
   RewindSource& source_;
   TargetDirectory& target_;

@@ -3,6 +3,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
+#include "base/file_access.h"
 #include "wal/record_effects.h"
 
 namespace pgrejoin {
@@ -16,25 +17,23 @@ WalLayout LayoutOf(const ControlFile& control) {
 
 TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId timeline) {
   if (timeline == 1) return TimelineHistory::Parse(1, {});
-  const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
-  const auto content = target.ReadFile(path, kHistoryBytesMax);
-  if (!content) {
+  const std::string name = TimelineHistoryFileName(timeline);
+  const UniqueFd fd = target.OpenWal(name);
+  if (!fd.valid()) {
     throw Error(
-        ErrorKind::kNotRewindable, fmt::format("the target has no {}", path),
+        ErrorKind::kNotRewindable, fmt::format("the target has no pg_wal/{}", name),
         "Restore the history file into the target's pg_wal, from the archive or a standby.");
+  }
+  const auto content = ReadUpTo(fd, kHistoryBytesMax);
+  if (!content || content->size() > kHistoryBytesMax) {
+    throw Error(ErrorKind::kTargetFailed, fmt::format("could not read history file \"{}\"", name));
   }
   return TimelineHistory::Parse(timeline, *content);
 }
 
-UniqueFd OpenOwnSegment(const TargetDirectory& target, const std::string& name) {
-  UniqueFd fd = target.OpenFile("pg_wal/" + name);
-  if (!fd.valid()) fd = target.OpenFile(std::string(kDivergedWalDirectory) + "/" + name);
-  return fd;
-}
-
 TargetWal::TargetWal(const TargetDirectory& target, const ControlFile& control,
                      TimelineHistory history)
-    : files_([&target](const std::string& name) { return OpenOwnSegment(target, name); },
+    : files_([&target](const std::string& name) { return target.OpenWal(name); },
              std::move(history), control.wal_segment_size()),
       reader_(files_, LayoutOf(control)) {}
 

@@ -16,9 +16,6 @@ WalLayout LayoutOf(const ControlFile& control);
 // The line of descent that the target was on. Throws Error(kNotRewindable) without a history file.
 TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId timeline);
 
-// A segment of the target's own, also when a rewind has set it aside.
-UniqueFd OpenOwnSegment(const TargetDirectory& target, const std::string& name);
-
 // A reader over pg_wal; target must outlive it.
 class TargetWal {
  public:

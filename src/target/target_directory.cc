@@ -234,6 +234,15 @@ bool TargetDirectory::Exists(const std::string& path) const {
   return fd.valid();
 }
 
+UniqueFd TargetDirectory::OpenWal(const std::string& name) const {
+  UniqueFd fd = OpenFile("pg_wal/" + name);
+  for (const std::string_view directory : {kDivergedWalDirectory, kRestoredWalDirectory}) {
+    if (!fd.valid()) fd = OpenFile(fmt::format("{}/{}", directory, name));
+  }
+  if (!fd.valid() && archive_) fd = archive_(name);
+  return fd;
+}
+
 void TargetDirectory::CheckMayChange(const std::string& path) const {
   const auto [parent, name] = OpenParent(path);
   const bool may = parent.valid() &&

@@ -61,11 +61,18 @@ class TargetDirectory {
   // nullopt: no such file. Throws when it is longer than bytes_max.
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) const;
   bool Exists(const std::string& path) const;
+  // A WAL segment or history file of the target's own by its name: of pg_wal, set aside by a rewind, or
+  // fetched from the archive, now or by an interrupted run. Invalid descriptor: there is none.
+  UniqueFd OpenWal(const std::string& name) const;
   // Throws Error(kNotRewindable) unless this process may write the file, which exists, and create
   // and remove entries in the directory that holds it.
   void CheckMayChange(const std::string& path) const;
   // Bytes that can still be written on the data directory's file system.
   uint64_t FreeBytes() const;
+
+  // Asked by OpenWal() for what is nowhere here; answers with an invalid descriptor if it has none either.
+  using WalArchiveLookup = std::function<UniqueFd(const std::string& name)>;
+  void SetArchive(WalArchiveLookup archive) { archive_ = std::move(archive); }
 
   // Missing: created. Existing content stays unless truncate.
   TargetWriter OpenWriter(const std::string& path, bool truncate);
@@ -110,6 +117,7 @@ class TargetDirectory {
   mode_t file_mode_ = 0600;
   UniqueFd data_;
   std::map<std::string, UniqueFd> linked_roots_;  // "pg_wal", "pg_tblspc/16400"
+  WalArchiveLookup archive_;
 };
 
 // Volumes with an fsGroup make the data directory group-writable at each mount, and the server then

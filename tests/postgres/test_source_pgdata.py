@@ -78,7 +78,7 @@ def test_dry_run_and_plan_change_nothing(pair, tool):
 
 @pytest.mark.parametrize("pair", MAJORS, indirect=True)
 def test_sources_that_are_refused(pair, tool):
-    """Running, crashed, half rewound, the target itself."""
+    """Running, crashed, the target itself."""
     before = tree.snapshot(pair.target.data)
     pair.source.start()
     refused_untouched(from_directory(tool, pair), before, pair, "must be shut down cleanly")

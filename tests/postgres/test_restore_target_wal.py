@@ -1,0 +1,149 @@
+"""-c: WAL of the target that its pg_wal lacks comes from its archive, by its own restore_command."""
+
+import os
+import re
+
+import pytest
+
+from harness import environment as envm
+from harness import oracle, scenario, tree
+
+MAJORS = (15, 18)
+STOP_MODE = {15: "fast", 18: "kill"}
+SEGMENT = re.compile("[0-9A-F]{24}")
+
+
+@pytest.fixture(scope="module", params=MAJORS)
+def prepared(request, shared_directory, templates, tool):
+    pair = scenario.start_pair(shared_directory(), templates, request.param, 2718, segment_mb=1)
+    scenario.diverge(pair, STOP_MODE[request.param], steps=15, checkpoint_source=tool.needs_checkpoint)
+    yield scenario.Prepared(pair)
+    pair.close()
+
+
+@pytest.fixture
+def target(prepared, directory):
+    """All of its segments are in an archive, and none is in pg_wal."""
+    node = prepared.fresh_target(directory)
+    node.archive = directory / "archive"
+    node.archive.mkdir()
+    envm.give(node.archive)
+    for path in (node.data / "pg_wal").iterdir():
+        if SEGMENT.fullmatch(path.name):
+            path.rename(node.archive / path.name)
+    yield node
+    node.kill()
+
+
+def copy_command(node, placeholder="%f") -> str:
+    return f"cp {node.archive}/{placeholder} %p"
+
+
+def set_command(node, command: str) -> None:
+    quoted = command.replace("'", "''")
+    node.append_conf(f"restore_command = '{quoted}'", "postgresql.auto.conf")
+
+
+def needed(node) -> list:
+    """Segments from where replay begins to before the fork, by label and history of the result."""
+    label = (node.data / "backup_label").read_text()
+    first = re.search(r"^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)", label, re.M)[1]
+    high, low = (node.data / "pg_wal/00000002.history").read_text().split()[1].split("/")
+    fork = (int(high, 16) << 32 | int(low, 16)) >> 20
+    number = int(first[8:16], 16) * 4096 + int(first[16:], 16)
+    return [f"00000001{n // 4096:08X}{n % 4096:08X}" for n in range(number, fork)]
+
+
+def untouched(run, before: dict, node, reason: str) -> None:
+    assert run.status == 1 and reason in run.output, run.describe()
+    assert tree.changes(before, tree.snapshot(node.data)) == []
+
+
+def test_without_it_is_refused(prepared, target, tool):
+    set_command(target, copy_command(target))
+    before = tree.snapshot(target.data)
+    untouched(tool.rewind(target.data, prepared.conninfo(), "-R"), before, target, "could not read WAL record")
+
+
+def test_configuration_elsewhere(prepared, target, tool, directory):
+    """The server that starts here later knows of no archive: replay has all it needs in pg_wal."""
+    tool.expect(upstream_lacks="overwrites the configuration that oracle.verify relies on")
+    conf = directory / "rewind.conf"
+    conf.write_text(f"include '{target.data / 'postgresql.conf'}'\nRestore_Command '{copy_command(target)}' # once\n")
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-c", "--config-file", conf).ok()
+    print(run.describe())
+    segments = needed(target)
+    assert segments, "the story is too short: replay begins in the segment of the fork"
+    for name in segments:
+        assert (target.data / "pg_wal" / name).read_bytes() == (target.archive / name).read_bytes()
+        assert (target.data / "pg_wal/archive_status" / f"{name}.done").exists()
+    assert [p for p in tree.snapshot(target.data) if "rejoin" in p] == []
+    oracle.verify(target, prepared.source)
+
+
+def test_configuration_of_the_target(prepared, target, tool):
+    set_command(target, f"test -f PG_VERSION && {copy_command(target)}")
+    tool.rewind(target.data, prepared.conninfo(), "-R", "--restore-target-wal").ok()
+    oracle.light(target, prepared.source)
+
+
+def test_only_the_oldest_is_gone(prepared, target, tool):
+    """As after the removal of old segments: what pg_wal has is read there."""
+    set_command(target, copy_command(target))
+    names = sorted(p.name for p in target.archive.iterdir())
+    for name in names[len(names) // 2:]:
+        (target.archive / name).rename(target.data / "pg_wal" / name)
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-c").ok()
+    if tool.name == "pg-rejoin":
+        assert f'restored file "{names[len(names) // 2]}"' not in run.output
+    oracle.light(target, prepared.source)
+
+
+def test_dry_run_changes_nothing(prepared, target, tool):
+    set_command(target, copy_command(target))
+    before = tree.snapshot(target.data)
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-n", "-c").ok()
+    assert tree.changes(before, tree.snapshot(target.data)) == []
+    assert "Done" in run.output
+
+
+@pytest.mark.parametrize("command,reason", [
+    ("false", "could not read WAL record"),
+    ("true", "could not read WAL record"),
+    ("no-such-command %f %p canary-5d1c", '"restore_command" failed: command not found'),
+    ("kill -KILL $$; : canary-5d1c", '"restore_command" failed: child process was terminated by signal 9'),
+    ("head -c 5000 ARCHIVE/%f > %p; : canary-5d1c", "unexpected file size"),
+    ("ln -s ARCHIVE/%f %p", "not a regular file"),
+    ("cp ARCHIVE/%x %p", "unexpected placeholder"),
+    ("", '"restore_command" is not set in the target cluster'),
+])
+def test_bad_command(prepared, target, tool, command, reason):
+    tool.expect(upstream_lacks="has other words, and follows links")
+    set_command(target, command.replace("ARCHIVE", str(target.archive)))
+    before = tree.snapshot(target.data)
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-c")
+    untouched(run, before, target, reason)
+    assert "canary" not in run.output.replace("canary-5d1c: not found", ""), "the command is in the output"
+
+
+def test_command_fails_half_way(prepared, target, tool):
+    """It gives one segment and is killed at the next: what was restored goes away again."""
+    tool.expect(upstream_lacks="leaves it in pg_wal")
+    set_command(target, f"test -e {target.archive}/done && kill -9 $$; touch {target.archive}/done; {copy_command(target)}")
+    before = tree.snapshot(target.data)
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-c")
+    untouched(run, before, target, "terminated by signal 9")
+
+
+@pytest.mark.parametrize("point", ["journal-durable", "fenced", "diverged-wal-aside", "published-noted"])
+def test_killed_and_finished_without_the_archive(prepared, target, tool, point):
+    tool.expect(upstream_lacks="is not safe to kill")
+    set_command(target, copy_command(target))
+    args = tool.args(target.data, prepared.conninfo(), "-R", "-c")
+    assert tool.run_args(args, env={"PG_REJOIN_KILL_POINT": point}).status == -9
+    for path in target.archive.iterdir():
+        os.unlink(path)
+    tool.rewind(target.data, prepared.conninfo(), "-R").ok()
+    for name in needed(target):
+        assert (target.data / "pg_wal" / name).exists()
+    oracle.light(target, prepared.source)
