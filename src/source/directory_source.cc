@@ -266,16 +266,17 @@ Lsn EndOfCheckPointRecord(Lsn start, uint32_t segment_size) {
 class DirectorySourceImpl : public DirectorySource {
  public:
   explicit DirectorySourceImpl(const std::string& pgdata)
-      : tree_(pgdata), pgdata_(pgdata), control_(ReadControl()) {
+      : tree_(pgdata), pgdata_(pgdata), control_(ReadControl()) {}
+
+  void CheckShutDown() const {
     if (control_.fenced()) {
       throw Error(ErrorKind::kNotRewindable, "the source data directory is half rewound itself",
                   "Finish its rewind, start and stop its server, and try again.");
     }
     if (!control_.clean_shutdown()) {
-      throw Error(
-          ErrorKind::kNotRewindable, "source data directory must be shut down cleanly",
-          "Start its server and stop it with pg_ctl stop -m fast, or, if it runs, give it with "
-          "--source-server.");
+      throw Error(ErrorKind::kNotRewindable, "source data directory must be shut down cleanly",
+                  "Start its server and stop it with pg_ctl stop -m fast, or, if it runs, give it "
+                  "with --source-server.");
     }
   }
 
@@ -381,7 +382,9 @@ bool IsWithin(const std::filesystem::path& inner, const std::filesystem::path& o
 }  // namespace
 
 std::unique_ptr<DirectorySource> DirectorySource::Open(const std::string& pgdata) {
-  return std::make_unique<DirectorySourceImpl>(pgdata);
+  auto source = std::make_unique<DirectorySourceImpl>(pgdata);
+  source->CheckShutDown();
+  return source;
 }
 
 void CheckNothingShared(const std::string& source_pgdata, const std::string& target_pgdata) {

@@ -104,7 +104,8 @@ TEST_P(RefusedOption, IsStatus1AndSaysWhat) {
 INSTANTIATE_TEST_SUITE_P(
     PgRewind, RefusedOption,
     testing::Values(
-        std::pair{std::vector<std::string>{"-D", "/d"}, "no source specified (--source-pgdata or --source-server)"},
+        std::pair{std::vector<std::string>{"-D", "/d"},
+                  "no source specified (--source-pgdata or --source-server)"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "--source-pgdata=/s"},
                   "only one of --source-pgdata or --source-server"},
         std::pair{std::vector<std::string>{"--source-server=x"},
@@ -115,10 +116,9 @@ INSTANTIATE_TEST_SUITE_P(
                   "--config-file"}));
 
 TEST(CliTest, APlanNeedsATargetAndOneSource) {
-  for (const auto& words : {std::vector<std::string>{"-D", "/d"},
-                            std::vector<std::string>{"--source-pgdata=/s"},
-                            std::vector<std::string>{"-D", "/d", "--source-pgdata=/s",
-                                                     "--source-server=x"}}) {
+  for (const auto& words :
+       {std::vector<std::string>{"-D", "/d"}, std::vector<std::string>{"--source-pgdata=/s"},
+        std::vector<std::string>{"-D", "/d", "--source-pgdata=/s", "--source-server=x"}}) {
     std::vector<std::string> all{"pg-rejoin", "plan"};
     all.insert(all.end(), words.begin(), words.end());
     const Ended ended = RunWith(all);
