@@ -137,3 +137,19 @@ def test_tablespace_elsewhere(major, directory, templates, tool, seed):
         oracle.verify(pair.target, pair.source)
     finally:
         pair.close()
+
+
+@pytest.mark.parametrize("pair", MAJORS, indirect=True)
+def test_killed_and_the_source_lived_on(pair, tool):
+    """The second run copies what the source has become; while its server runs there is none."""
+    tool.expect(upstream_lacks="is not safe to kill")
+    args = [*tool.command, "-D", pair.target.data, "--source-pgdata", pair.source.data]
+    assert tool.run_args(args, env={"PG_REJOIN_KILL_POINT": "copied"}).status == -9
+    pair.source.start()
+    workload.run(pair.source, pair.story.seed, "between", steps=8)
+    half_done = tree.snapshot(pair.target.data)
+    refused_untouched(from_directory(tool, pair), half_done, pair, "must be shut down cleanly")
+    pair.source.stop("fast")
+    from_directory(tool, pair).ok()
+    follow(pair, tool)
+    oracle.verify(pair.target, pair.source)
