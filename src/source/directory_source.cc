@@ -311,8 +311,10 @@ class DirectorySourceImpl : public DirectorySource {
     }
     const auto [was, is] =
         std::mismatch(listed_.begin(), listed_.end(), sizes.begin(), sizes.end());
-    if (was != listed_.end()) Modified(fmt::format("\"{}\"", Printable(was->first)));
-    if (is != sizes.end()) Modified(fmt::format("\"{}\" is new", Printable(is->first)));
+    if (was == listed_.end() && is == sizes.end()) return;
+    const bool is_new = was == listed_.end() || (is != sizes.end() && is->first < was->first);
+    Modified(is_new ? fmt::format("\"{}\" is new", Printable(is->first))
+                    : fmt::format("\"{}\" is gone or of another size", Printable(was->first)));
   }
 
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) override {

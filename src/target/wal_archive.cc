@@ -203,8 +203,7 @@ UniqueFd WalArchive::Restore(const std::string& name) {
   }
   UniqueFd fd = OpenBeneath(place.directory.get(), name, O_RDONLY, 0);
   if (fd.valid()) return fd;
-  // Under a name of this process: a command that outlived another run may still be writing its
-  // file.
+  // Under a name of this process: a command that outlived another run may still be writing.
   const std::string temporary = fmt::format("restoring.{}", ::getpid());
   ::unlinkat(place.directory.get(), temporary.c_str(), 0);
   const pid_t child = Spawn(ExpandRestoreCommand(options_.restore_command, name,
