@@ -135,8 +135,21 @@ def test_command_fails_half_way(prepared, target, tool):
     untouched(run, before, target, "terminated by signal 9")
 
 
-@pytest.mark.parametrize("point", ["journal-durable", "fenced", "diverged-wal-aside", "published-noted"])
+@pytest.mark.parametrize("point", ["planned", "journal-durable"])
+def test_killed_before_the_fence(prepared, target, tool, point):
+    """As if nothing had been: the next run begins anew, and again needs the archive."""
+    tool.expect(upstream_lacks="is not safe to kill")
+    set_command(target, copy_command(target))
+    args = tool.args(target.data, prepared.conninfo(), "-R", "-c")
+    assert tool.run_args(args, env={"PG_REJOIN_KILL_POINT": point}).status == -9
+    assert tool.rewind(target.data, prepared.conninfo(), "-R").status == 1
+    tool.run_args(args).ok()
+    oracle.light(target, prepared.source)
+
+
+@pytest.mark.parametrize("point", ["fenced", "diverged-wal-aside", "wal-segment-installed", "published-noted"])
 def test_killed_and_finished_without_the_archive(prepared, target, tool, point):
+    """From the fence on the directory itself has all that the rewind needs."""
     tool.expect(upstream_lacks="is not safe to kill")
     set_command(target, copy_command(target))
     args = tool.args(target.data, prepared.conninfo(), "-R", "-c")
