@@ -33,6 +33,8 @@ FileClass ClassifyPath(std::string_view path);
 
 // Directory at the top of PGDATA in which the journal and set-aside files of a rewind live.
 inline constexpr std::string_view kOwnDirectory = "pg_rejoin";
+// An unfinished rewind has one (rewind/journal.h).
+inline constexpr const char* kJournalPath = "pg_rejoin/journal";
 // The same for WAL, which is moved by rename and pg_wal may be another file system.
 inline constexpr std::string_view kOwnWalDirectory = "pg_wal/pg_rejoin";
 // Below it: the target's WAL of the line that is given up.

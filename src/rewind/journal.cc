@@ -17,7 +17,6 @@ using Json = nlohmann::ordered_json;
 constexpr int kFormat = 2;
 constexpr size_t kJournalBytesMax = size_t{4} << 30;
 const std::string kDirectory(kOwnDirectory);
-const std::string kJournalPath = kDirectory + "/journal";
 const std::string kJournalTemporary = kDirectory + "/journal.tmp";
 const std::string kFencedPath = kDirectory + "/fenced";
 const std::string kPublishedPath = kDirectory + "/published";

@@ -236,10 +236,13 @@ bool TargetDirectory::Exists(const std::string& path) const {
 
 UniqueFd TargetDirectory::OpenWal(const std::string& name) const {
   UniqueFd fd = OpenFile("pg_wal/" + name);
-  for (const std::string_view directory : {kDivergedWalDirectory, kRestoredWalDirectory}) {
-    if (!fd.valid()) fd = OpenFile(fmt::format("{}/{}", directory, name));
+  if (!fd.valid()) fd = OpenFile(fmt::format("{}/{}", kDivergedWalDirectory, name));
+  if (!fd.valid() && archive_) return archive_(name);
+  // A run that was killed while it read may have restored some segments and not the next: taken for all
+  // there is, they would hide where the target's WAL ends. A journal knows that already.
+  if (!fd.valid() && Exists(kJournalPath)) {
+    fd = OpenFile(fmt::format("{}/{}", kRestoredWalDirectory, name));
   }
-  if (!fd.valid() && archive_) fd = archive_(name);
   return fd;
 }
 

@@ -62,7 +62,7 @@ class TargetDirectory {
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) const;
   bool Exists(const std::string& path) const;
   // A WAL segment or history file of the target's own by its name: of pg_wal, set aside by a rewind, or
-  // fetched from the archive, now or by an interrupted run. Invalid descriptor: there is none.
+  // fetched from the archive, now or by the run whose journal is here. Invalid descriptor: there is none.
   UniqueFd OpenWal(const std::string& name) const;
   // Throws Error(kNotRewindable) unless this process may write the file, which exists, and create
   // and remove entries in the directory that holds it.

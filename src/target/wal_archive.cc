@@ -172,8 +172,7 @@ WalArchive::~WalArchive() {
   if (!temporary_directory_.empty()) fs::remove_all(temporary_directory_, ignored);
   if (options_.dry_run) return;
   try {
-    if (target_.Exists(fmt::format("{}/journal", kOwnDirectory)) ||
-        !target_.Exists(std::string(kRestoredWalDirectory))) {
+    if (target_.Exists(kJournalPath) || !target_.Exists(std::string(kRestoredWalDirectory))) {
       return;
     }
     target_.RemoveTree(std::string(kRestoredWalDirectory));

@@ -258,5 +258,31 @@ TEST_F(Target, AMissingDirectoryIsAnError) {
             ErrorKind::kTargetFailed);
 }
 
+TEST_F(Target, LooksForItsWalWhereItMayBe) {
+  const auto wal = [](const TargetDirectory& target) {
+    const UniqueFd fd = target.OpenWal("000000010000000000000001");
+    char byte = '-';
+    return fd.valid() && ::read(fd.get(), &byte, 1) == 1 ? byte : '-';
+  };
+  TargetDirectory target = Open();
+  EXPECT_EQ(wal(target), '-');
+  WriteText(data() / kRestoredWalDirectory / "000000010000000000000001", "r");
+  EXPECT_EQ(wal(target), '-') << "the rest of it may be missing";
+  WriteText(data() / kJournalPath, "");
+  EXPECT_EQ(wal(target), 'r');
+  std::string asked;
+  WriteText(scratch_ / "archived", "a");
+  target.SetArchive([&](const std::string& name) {
+    asked = name;
+    return UniqueFd(::open((scratch_ / "archived").c_str(), O_RDONLY));
+  });
+  EXPECT_EQ(wal(target), 'a');
+  EXPECT_EQ(asked, "000000010000000000000001");
+  WriteText(data() / kDivergedWalDirectory / "000000010000000000000001", "d");
+  EXPECT_EQ(wal(target), 'd');
+  WriteText(data() / "pg_wal/000000010000000000000001", "p");
+  EXPECT_EQ(wal(target), 'p');
+}
+
 }  // namespace
 }  // namespace pgrejoin
