@@ -288,6 +288,7 @@ class DirectorySourceImpl : public DirectorySource {
     identity.major_version = control_.version().major;
     identity.in_recovery = control_.in_recovery();
     identity.history = ReadHistory(control_.timeline());
+    // What a standby has written to its files it has replayed up to its minimum recovery point.
     identity.flush_lsn = identity.in_recovery ? control_.min_recovery_point()
                                               : EndOfCheckPointRecord(control_.checkpoint_lsn(),
                                                                       control_.wal_segment_size());
