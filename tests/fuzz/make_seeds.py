@@ -78,9 +78,9 @@ def seeds_of(major: int, directory: Path) -> None:
     first = node.value("SELECT pg_walfile_name(pg_current_wal_insert_lsn())")
     work(node)
     node.sql("CHECKPOINT")
-    copy = Cluster(directory, major, f"c{major}", settings={"primary_conninfo": ""})
-    hot_copy(node, copy.data)
-    put("backup_label", str(major), b"\0" + (copy.data / "backup_label").read_bytes())
+    hot_copy(node, directory / "copy")
+    put("backup_label", str(major), b"\0" + (directory / "copy/backup_label").read_bytes())
+    shutil.rmtree(directory / "copy")
     put("control_file", f"{major}-running", b"\3" + (node.data / "global/pg_control").read_bytes()[:304])
     node.stop("fast")
     put("control_file", f"{major}-stopped", b"\3" + (node.data / "global/pg_control").read_bytes()[:304])
@@ -96,25 +96,20 @@ def seeds_of(major: int, directory: Path) -> None:
         if len(record) < 4096:
             put("wal_record", f"{major}-{rmgr}-{info:02x}", bytes([index]) + record)
     if major in (14, 18):
-        promoted(copy, node, directory)
+        histories_of(node)
 
 
-def promoted(copy: Cluster, node: Cluster, directory: Path) -> None:
-    """Two promotions: a history of three timelines."""
-    (copy.data / "standby.signal").touch()
-    envm.give(copy.data / "standby.signal")
-    copy.start()
-    copy.promote()
-    copy.sql("CHECKPOINT")
-    copy.stop("fast")
-    (copy.data / "standby.signal").touch()
-    envm.give(copy.data / "standby.signal")
-    copy.start()
-    copy.promote()
-    copy.stop("fast")
-    for path in (copy.data / "pg_wal").glob("*.history"):
+def histories_of(node: Cluster) -> None:
+    """After two promotions."""
+    for _ in range(2):
+        (node.data / "standby.signal").touch()
+        envm.give(node.data / "standby.signal")
+        node.start()
+        node.promote()
+        node.stop("fast")
+    for path in (node.data / "pg_wal").glob("*.history"):
         own = int(path.name[:8], 16)
-        put("timeline_history", f"{copy.major}-{own}", struct.pack("<H", own - 1) + path.read_bytes())
+        put("timeline_history", f"{node.major}-{own}", struct.pack("<H", own - 1) + path.read_bytes())
 
 
 def written_by_hand() -> None:
