@@ -12,7 +12,7 @@ constexpr size_t kAutoConfBytesMax = 16 << 20;
 
 // The name of the setting in a line of a configuration file, lower case.
 std::string SettingName(std::string_view line) {
-  const size_t begin = line.find_first_not_of(" \t");
+  const size_t begin = line.find_first_not_of(" \t\r");  // as guc-file.l
   if (begin == std::string_view::npos) return {};
   std::string name;
   for (const char c : line.substr(begin)) {
