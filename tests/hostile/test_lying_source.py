@@ -322,12 +322,16 @@ def test_a_million_files(prepared, victim, tool):
 # ---- pieces of files
 
 
-def chunk(change, where="base/", number=0) -> Rows:
-    """The number-th piece below a folder: base/ is copied behind the fence, pg_wal/ before it."""
+RELATION = r"base/\d+/\d+(_\w+)?"  # behind the fence, asked for by its exact length
+SEGMENT = r"pg_wal/[0-9A-F]{24}"  # before it
+
+
+def chunk(change, where: str, number=0) -> Rows:
+    """The number-th piece of files of such a name."""
     seen = []
 
     def at(row):
-        if not row.path.startswith(where):
+        if not re.fullmatch(where, row.path):
             return False
         seen.append(row)
         return len(seen) == number + 1
@@ -354,7 +358,7 @@ CHUNKS = {
 }
 
 
-@pytest.mark.parametrize("where", ["base/", "pg_wal/"])
+@pytest.mark.parametrize("where", [RELATION, SEGMENT], ids=["relation", "wal"])
 @pytest.mark.parametrize("what", CHUNKS)
 def test_chunk(prepared, victim, tool, what, where):
     change, says = CHUNKS[what]
@@ -370,7 +374,7 @@ def test_rows_without_end(prepared, victim, tool):
 def test_wal_that_is_gone(prepared, victim, tool, what):
     """While it is fetched, before anything has changed."""
     pieces = {"null": None, "empty": b"", "half": b"\0" * 4096}
-    lie = chunk(lambda r: [[r.fields[0], pieces[what]]], "pg_wal/", 1)
+    lie = chunk(lambda r: [[r.fields[0], pieces[what]]], SEGMENT, 1)
     before_fence(prepared, victim, tool, lie, "removed WAL|can be read to|could not read WAL")
 
 
