@@ -116,7 +116,8 @@ void CheckConfig(const ClusterConfig& config) {
     throw Error(ErrorKind::kUsage, "API server address \"" + Printable(url) + "\" is no URL");
   }
   if (!https && !(config.token.empty() && config.token_file.empty())) {
-    throw Error(ErrorKind::kUsage, "refusing to send a token to " + url + " without TLS");
+    throw Error(ErrorKind::kUsage,
+                "refusing to send a token to " + Printable(url) + " without TLS");
   }
   if (config.endpoint.certificate_pem.empty() != config.endpoint.key_pem.empty()) {
     throw Error(ErrorKind::kUsage, "kubeconfig: client certificate and key belong together");
@@ -126,9 +127,10 @@ void CheckConfig(const ClusterConfig& config) {
 }  // namespace
 
 std::string ReadSmallFile(const std::string& path, const std::string& what) {
+  const std::string described = what + " \"" + Printable(path) + "\"";
   const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) {
-    throw SystemError(ErrorKind::kUsage, "could not open " + what + " \"" + path + "\"");
+    throw SystemError(ErrorKind::kUsage, "could not open " + described);
   }
   std::string content;
   char buffer[16 * 1024];
@@ -136,12 +138,12 @@ std::string ReadSmallFile(const std::string& path, const std::string& what) {
     const ssize_t bytes = ::read(fd.get(), buffer, sizeof(buffer));
     if (bytes < 0) {
       if (errno == EINTR) continue;
-      throw SystemError(ErrorKind::kUsage, "could not read " + what + " \"" + path + "\"");
+      throw SystemError(ErrorKind::kUsage, "could not read " + described);
     }
     if (bytes == 0) return content;
     content.append(buffer, static_cast<size_t>(bytes));
     if (content.size() > kSmallFileBytesMax) {
-      throw Error(ErrorKind::kUsage, what + " \"" + path + "\" is too long");
+      throw Error(ErrorKind::kUsage, described + " is too long");
     }
   }
 }
@@ -170,7 +172,7 @@ ClusterConfig ReadKubeconfig(const std::string& path) {
     CheckConfig(config);
     return config;
   } catch (const YAML::Exception& error) {
-    throw Error(ErrorKind::kUsage, "kubeconfig \"" + path + "\": " + error.what());
+    throw Error(ErrorKind::kUsage, "kubeconfig \"" + path + "\": " + Printable(error.what()));
   }
 }
 

@@ -12,12 +12,13 @@ constexpr size_t kAutoConfBytesMax = 16 << 20;
 
 // The name of the setting in a line of a configuration file, lower case.
 std::string SettingName(std::string_view line) {
-  const size_t begin = line.find_first_not_of(" \t");
+  const size_t begin = line.find_first_not_of(" \t\r");  // as guc-file.l
   if (begin == std::string_view::npos) return {};
   std::string name;
   for (const char c : line.substr(begin)) {
-    if (std::isalnum(static_cast<unsigned char>(c)) == 0 && c != '_' && c != '.') break;
-    name += static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    const auto byte = static_cast<unsigned char>(c);
+    if (std::isalnum(byte) == 0 && c != '_' && c != '.' && byte < 0x80) break;
+    name += static_cast<char>(std::tolower(byte));
   }
   return name;
 }

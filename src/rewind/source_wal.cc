@@ -144,6 +144,12 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
     found = Scan(flush, &ignored);
   }
   const Lsn have = found.end;
+  if (flush > have && flush - have > target_.FreeBytes()) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source's WAL from {} to {} needs more disk space than there is",
+                            have.ToString(), flush.ToString()),
+                "Enlarge the volume or remove what is not the database's.");
+  }
   const uint64_t first = SegmentOf(have);
   const uint64_t first_offset = have.value % segment_size_ / kPageBytes * kPageBytes;
   Copier copier(source_, target_, options.connections, options.stop,
@@ -182,7 +188,10 @@ bool SourceWal::StagedIsTheirs(Lsn last_record) {
 
 SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {
   LocalWalFiles files = OpenStaged();
-  WalReader reader(files, LayoutOf(facts_.target_control));
+  // Replay would stop at a page of any other timeline.
+  WalLayout layout = LayoutOf(facts_.target_control);
+  for (const TimelineEntry& entry : history_.entries()) layout.timelines.push_back(entry.tli);
+  WalReader reader(files, layout);
   return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies);
 }
 

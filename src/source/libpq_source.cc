@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <set>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -18,6 +19,10 @@ namespace {
 
 constexpr size_t kHistoryBytesMax = 16 << 20;
 constexpr uint64_t kFileBytesMax = uint64_t{1} << 46;
+constexpr uint64_t kAllFilesBytesMax = uint64_t{1} << 60;
+constexpr size_t kFilesMax = 10'000'000;
+constexpr int kSessionResultsMax = 20;
+constexpr std::string_view kHidden = "********";
 
 struct ResultDeleter {
   void operator()(PGresult* result) const { PQclear(result); }
@@ -29,13 +34,42 @@ struct ConninfoDeleter {
 };
 using ConninfoOptions = std::unique_ptr<PQconninfoOption, ConninfoDeleter>;
 
-// libpq and server messages end in a newline and may hold anything.
-std::string Message(const char* text) {
-  std::string_view message = text == nullptr ? "" : text;
-  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) {
-    message.remove_suffix(1);
+// libpq and server messages end in a newline and may hold anything, the password that the server
+// was given included.
+std::string Message(const char* text, const PGconn* conn) {
+  std::string message = text == nullptr ? "" : text;
+  while (!message.empty() && (message.back() == '\n' || message.back() == ' ')) message.pop_back();
+  const char* given = PQpass(conn);
+  const std::string password = given == nullptr ? "" : given;
+  for (size_t at = 0;
+       !password.empty() && (at = message.find(password, at)) != std::string::npos;) {
+    message.replace(at, password.size(), kHidden);
+    at += kHidden.size();
   }
   return Printable(message);
+}
+
+[[noreturn]] void Nonsense(std::string_view what, std::string_view value) {
+  throw Error(ErrorKind::kUnavailable,
+              fmt::format("the source server sent an unexpected {}: {}", what, Printable(value)));
+}
+
+// As pg_utf8_islegal() has it.
+bool IsUtf8(std::string_view text) {
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = [&](size_t n) { return static_cast<unsigned char>(text[at + n]); };
+    const unsigned lead = byte(0);
+    const size_t length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : 4;
+    if (length == 0 || lead > 0xf4 || at + length > text.size()) return false;
+    for (size_t n = 1; n < length; ++n) {
+      if ((byte(n) & 0xc0) != 0x80) return false;
+    }
+    const bool overlong = (lead == 0xe0 && byte(1) < 0xa0) || (lead == 0xf0 && byte(1) < 0x90);
+    const bool surrogate = lead == 0xed && byte(1) > 0x9f;
+    if (overlong || surrogate || (lead == 0xf4 && byte(1) > 0x8f)) return false;
+    at += length;
+  }
+  return true;
 }
 
 std::string QuoteArrayItem(std::string_view item) {
@@ -65,8 +99,9 @@ class Connection {
     values.push_back(nullptr);
     Connection connection(PQconnectdbParams(keywords.data(), values.data(), /*expand_dbname=*/1));
     if (PQstatus(connection.get()) != CONNECTION_OK) {
-      throw Error(ErrorKind::kUnavailable, fmt::format("could not connect to the source server: {}",
-                                                       Message(PQerrorMessage(connection.get()))));
+      throw Error(ErrorKind::kUnavailable,
+                  fmt::format("could not connect to the source server: {}",
+                              Message(PQerrorMessage(connection.get()), connection.get())));
     }
     return connection;
   }
@@ -84,18 +119,36 @@ class Connection {
   PGconn* get() const { return conn_.get(); }
   unsigned major_version() const { return static_cast<unsigned>(PQserverVersion(get())) / 10000; }
 
-  // A query that must return rows. format 1 is binary.
-  Result Query(const char* sql, const std::vector<std::string>& parameters = {}, int format = 0) {
+  bool IsUtf8Database() const {
+    const char* encoding = PQparameterStatus(get(), "server_encoding");
+    return encoding != nullptr && std::string_view(encoding) == "UTF8";
+  }
+
+  // Row by row: what a server sends is never collected before it was looked at. format 1 is binary.
+  void Send(const char* sql, const std::vector<std::string>& parameters, int format) {
     std::vector<const char*> values;
     for (const std::string& parameter : parameters) values.push_back(parameter.c_str());
-    if (PQsendQueryParams(get(), sql, static_cast<int>(values.size()), nullptr, values.data(),
-                          nullptr, nullptr, format) == 0) {
-      Fail(nullptr);
-    }
-    Result result = LastResult();
+    const int sent = PQsendQueryParams(get(), sql, static_cast<int>(values.size()), nullptr,
+                                       values.data(), nullptr, nullptr, format);
+    if (sent == 0 || PQsetSingleRowMode(get()) == 0) Fail(nullptr);
+  }
+  // The next row of what was sent; nullptr behind the last one.
+  Result NextRow() {
+    Result result = NextResult();
     const auto status = PQresultStatus(result.get());
-    if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) Fail(result.get());
+    if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
+      result = NextResult();
+      if (result == nullptr) return result;
+    }
+    if (PQresultStatus(result.get()) != PGRES_SINGLE_TUPLE) Fail(result.get());
     return result;
+  }
+  // The one row of a query's answer; nullptr when there is none.
+  Result Query(const char* sql, const std::vector<std::string>& parameters = {}, int format = 0) {
+    Send(sql, parameters, format);
+    Result row = NextRow();
+    if (row != nullptr && NextRow() != nullptr) Nonsense("row", "more than one");
+    return row;
   }
 
   // As PQgetResult(), but not for ever: a server that is stopped keeps its connections.
@@ -106,8 +159,9 @@ class Connection {
 
   [[noreturn]] void Fail(const PGresult* result) const {
     const char* state = result == nullptr ? nullptr : PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    const std::string text =
-        Message(result == nullptr ? PQerrorMessage(get()) : PQresultErrorMessage(result));
+    std::string text =
+        Message(result == nullptr ? PQerrorMessage(get()) : PQresultErrorMessage(result), get());
+    if (text.empty()) text = "the answer is not what was asked for";
     if (state != nullptr && std::string_view(state) == "42501") {
       throw Error(
           ErrorKind::kNotRewindable, "the source server refused: " + text,
@@ -127,26 +181,22 @@ class Connection {
         "SET default_transaction_read_only = on; SET jit = off;";
     if (major_version() >= 17) sql += "SET transaction_timeout = 0;";
     sql += "SELECT pg_catalog.set_config('search_path', '', false)";
-    if (PQsendQuery(get(), sql.c_str()) == 0) Fail(nullptr);
-    const Result result = LastResult();
-    if (PQresultStatus(result.get()) != PGRES_TUPLES_OK) Fail(result.get());
+    if (PQsendQuery(get(), sql.c_str()) == 0 || PQsetSingleRowMode(get()) == 0) Fail(nullptr);
+    for (int results = 0;; ++results) {
+      const Result result = NextResult();
+      if (result == nullptr) return;
+      const auto status = PQresultStatus(result.get());
+      const bool good =
+          status == PGRES_COMMAND_OK || status == PGRES_SINGLE_TUPLE || status == PGRES_TUPLES_OK;
+      if (!good) Fail(result.get());
+      if (results >= kSessionResultsMax) Nonsense("number of results", "to SET");
+    }
   }
 
  private:
   struct Deleter {
     void operator()(PGconn* conn) const { PQfinish(conn); }
   };
-
-  // As PQexec(): the last result of the query, or the first that is an error.
-  Result LastResult() {
-    Result last;
-    while (true) {
-      Result next = NextResult();
-      if (next == nullptr) return last;
-      if (last == nullptr || PQresultStatus(last.get()) != PGRES_FATAL_ERROR)
-        last = std::move(next);
-    }
-  }
 
   // Until PQgetResult() would not block.
   void WaitForResult() {
@@ -184,11 +234,6 @@ class Connection {
 std::string_view Field(const Result& result, int row, int column) {
   return {PQgetvalue(result.get(), row, column),
           static_cast<size_t>(PQgetlength(result.get(), row, column))};
-}
-
-[[noreturn]] void Nonsense(std::string_view what, std::string_view value) {
-  throw Error(ErrorKind::kUnavailable,
-              fmt::format("the source server sent an unexpected {}: {}", what, Printable(value)));
 }
 
 void ExpectShape(const Result& result, int rows, int columns) {
@@ -262,7 +307,12 @@ TimelineId NewestTimelineAt(Connection& connection, Lsn lsn, uint32_t segment_si
   return name->tli;
 }
 
-SourceIdentity Identify(Connection& connection) {
+struct IdentityAndControl {
+  SourceIdentity identity;
+  ControlFile control;
+};
+
+IdentityAndControl Identify(Connection& connection) {
   const Result result = connection.Query(
       "SELECT r.recovery,"
       " CASE WHEN r.recovery THEN pg_catalog.pg_last_wal_replay_lsn()"
@@ -280,7 +330,9 @@ SourceIdentity Identify(Connection& connection) {
       [&] { return ReadWholeFile(connection, kControlFilePath, kControlFileBytes); });
   identity.system_identifier = control.system_identifier();
   identity.major_version = connection.major_version();
-  identity.in_recovery = Field(result, 0, 0) == "t";
+  const std::string_view recovery = Field(result, 0, 0);
+  if (recovery != "t" && recovery != "f") Nonsense("boolean", recovery);
+  identity.in_recovery = recovery == "t";
   identity.flush_lsn = ParseLsn(Field(result, 0, 1));
   identity.full_page_writes = Field(result, 0, 3) == "on";
   identity.incarnation = Field(result, 0, 4);
@@ -298,7 +350,7 @@ SourceIdentity Identify(Connection& connection) {
     timeline = name->tli;
   }
   identity.history = ReadHistory(connection, timeline);
-  return identity;
+  return {std::move(identity), control};
 }
 
 std::string PostmasterStart(Connection& connection) {
@@ -315,12 +367,7 @@ class LibpqReader : public SourceReader {
   void Fetch(std::span<const FetchRequest> batch, const FetchSink& sink) override {
     SendBatch(batch);
     size_t next = 0;
-    while (true) {
-      const Result result = connection_.NextResult();
-      if (result == nullptr) break;
-      const auto status = PQresultStatus(result.get());
-      if (status == PGRES_TUPLES_OK) continue;  // the end of the rows
-      if (status != PGRES_SINGLE_TUPLE) connection_.Fail(result.get());
+    while (const Result result = connection_.NextRow()) {
       ExpectShape(result, 1, 2);
       if (next >= batch.size()) Nonsense("row", "more rows than requests");
       Deliver(result, batch[next], next, sink);
@@ -345,15 +392,12 @@ class LibpqReader : public SourceReader {
     paths += '}';
     offsets += '}';
     lengths += '}';
-    const char* values[] = {paths.c_str(), offsets.c_str(), lengths.c_str()};
-    const int sent = PQsendQueryParams(
-        connection_.get(),
+    connection_.Send(
         "SELECT x.ord, pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true)"
         " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
         " pg_catalog.unnest($2::pg_catalog.int8[]), pg_catalog.unnest($3::pg_catalog.int4[]))"
         " WITH ORDINALITY AS x(path, start, len, ord)",
-        3, nullptr, values, nullptr, nullptr, /*resultFormat=*/1);
-    if (sent == 0 || PQsetSingleRowMode(connection_.get()) == 0) connection_.Fail(nullptr);
+        {paths, offsets, lengths}, /*format=*/1);
   }
 
   void Deliver(const Result& result, const FetchRequest& request, size_t index,
@@ -416,22 +460,30 @@ class LibpqSourceImpl : public LibpqSource {
     incarnation_ = PostmasterStart(connection_);
   }
 
-  SourceIdentity Identify() override { return pgrejoin::Identify(connection_); }
+  SourceIdentity Identify() override {
+    auto [identity, control] = pgrejoin::Identify(connection_);
+    relation_bytes_max_ = uint64_t{control.blocks_per_segment()} * control.block_size();
+    return std::move(identity);
+  }
 
   void ListFiles(const std::function<void(SourceFile)>& sink) override {
-    if (PQsendQueryParams(connection_.get(), kListQuery, 0, nullptr, nullptr, nullptr, nullptr,
-                          0) == 0 ||
-        PQsetSingleRowMode(connection_.get()) == 0) {
-      connection_.Fail(nullptr);
-    }
-    while (true) {
-      const Result result = connection_.NextResult();
-      if (result == nullptr) break;
-      const auto status = PQresultStatus(result.get());
-      if (status == PGRES_TUPLES_OK) continue;
-      if (status != PGRES_SINGLE_TUPLE) connection_.Fail(result.get());
+    // What is missing in a list is removed on the target: one that was cut short is not believed.
+    std::set<std::string_view> expected = {"PG_VERSION", kControlFilePath, "base", "pg_xact"};
+    size_t count = 0;
+    uint64_t bytes = 0;
+    connection_.Send(kListQuery, {}, /*format=*/0);
+    while (const Result result = connection_.NextRow()) {
       ExpectShape(result, 1, 4);
-      sink(ToSourceFile(result));
+      SourceFile file = ToSourceFile(result);
+      bytes += file.size;
+      if (++count > kFilesMax || bytes > kAllFilesBytesMax) {
+        Nonsense("list of files", fmt::format("{} files of {} bytes in all", count, bytes));
+      }
+      expected.erase(file.path);
+      sink(std::move(file));
+    }
+    if (!expected.empty()) {
+      Nonsense("list of files", fmt::format("{} is not in it", *expected.begin()));
     }
   }
 
@@ -468,14 +520,21 @@ class LibpqSourceImpl : public LibpqSource {
   }
 
  private:
-  static SourceFile ToSourceFile(const Result& result) {
+  // No query can name a file whose name is not in the encoding of the database.
+  void CheckPath(const std::string& path) const {
+    std::string problem = PathProblem(path);
+    if (problem.empty() && connection_.IsUtf8Database() && !IsUtf8(path)) problem = "not UTF-8";
+    if (problem.empty()) return;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source sent a file name that is refused ({}): {}", problem,
+                            Printable(path)),
+                "If there is such a file in the source's data directory, rename or remove it.");
+  }
+
+  SourceFile ToSourceFile(const Result& result) const {
     SourceFile file;
     file.path = Field(result, 0, 0);
-    if (const std::string problem = PathProblem(file.path); !problem.empty()) {
-      throw Error(ErrorKind::kNotRewindable,
-                  fmt::format("the source sent a file name that is refused ({}): {}", problem,
-                              Printable(file.path)));
-    }
+    CheckPath(file.path);
     const std::string_view link = Field(result, 0, 3);
     // An in-place tablespace has a relative link text and is a plain directory.
     if (link.starts_with('/')) {
@@ -486,7 +545,9 @@ class LibpqSourceImpl : public LibpqSource {
     } else {
       const std::string_view size = Field(result, 0, 1);
       const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), file.size);
-      if (error != std::errc() || end != size.data() + size.size() || file.size > kFileBytesMax) {
+      const uint64_t bytes_max =
+          ParseRelationForkPath(file.path) ? relation_bytes_max_ : kFileBytesMax;
+      if (error != std::errc() || end != size.data() + size.size() || file.size > bytes_max) {
         Nonsense("file size", size);
       }
     }
@@ -497,6 +558,7 @@ class LibpqSourceImpl : public LibpqSource {
   Connection::Parameters parameters_;
   Connection connection_;
   std::string incarnation_;
+  uint64_t relation_bytes_max_ = kFileBytesMax;  // of a segment file, once the server is known
 };
 
 }  // namespace
@@ -509,14 +571,14 @@ SourceIdentity IdentifyServer(const ConnectOptions& options) {
   Connection connection = Connection::Open(ToParameters(options));
   connection.LimitAnswers(options);
   connection.PrepareSession();
-  return Identify(connection);
+  return Identify(connection).identity;
 }
 
 std::string RunSql(const ConnectOptions& options, const std::string& sql) {
   Connection connection = Connection::Open(ToParameters(options));
   connection.LimitAnswers(options);
   const Result result = connection.Query(sql.c_str());
-  if (PQntuples(result.get()) == 0 || PQnfields(result.get()) == 0) return {};
+  if (result == nullptr || PQnfields(result.get()) == 0) return {};
   return std::string(Field(result, 0, 0));
 }
 
@@ -531,7 +593,7 @@ std::string RedactedConninfo(const std::string& conninfo) {
   for (const PQconninfoOption* option = options.get(); option->keyword != nullptr; ++option) {
     if (option->val == nullptr || *option->val == '\0') continue;
     const bool secret = option->dispchar != nullptr && *option->dispchar == '*';
-    shown.emplace_back(option->keyword, secret ? "********" : option->val);
+    shown.emplace_back(option->keyword, secret ? std::string(kHidden) : option->val);
   }
   return Printable(BuildConninfo(shown));
 }

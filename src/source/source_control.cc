@@ -16,7 +16,12 @@ ControlFile ReadSourceControl(const std::function<std::optional<std::string>()>&
     const auto content = read();
     if (!content) throw Error(ErrorKind::kNotRewindable, "the source has no control file");
     try {
-      return ControlFile::Parse(AsBytes(*content), "source");
+      ControlFile control = ControlFile::Parse(AsBytes(*content), "source");
+      // No server runs on such a directory.
+      if (control.fenced()) {
+        throw Error(ErrorKind::kNotRewindable, "the source has the control file of a rewind");
+      }
+      return control;
     } catch (const Error& error) {
       if (error.kind() != ErrorKind::kTargetFailed) throw;
       if (attempt == kTornRetries) throw Error(ErrorKind::kNotRewindable, error.message());

@@ -118,7 +118,13 @@ RecordEffect SmgrEffect(const WalRecord& record) {
   if (record.rmgr_info() == kSmgrCreate) {
     CreateRelationEffect effect;
     effect.locator = payload.TakeLocator();
-    effect.fork = static_cast<ForkNumber>(payload.Take<int32_t>());
+    const auto fork = payload.Take<uint32_t>();
+    if (fork > static_cast<uint32_t>(ForkNumber::kInit)) {
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("WAL record at {} creates a relation in unknown fork {}",
+                              record.start.ToString(), fork));
+    }
+    effect.fork = static_cast<ForkNumber>(fork);
     return effect;
   }
   if (record.rmgr_info() == kSmgrTruncate) {

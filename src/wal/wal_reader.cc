@@ -95,6 +95,9 @@ bool WalReader::ValidatePageHeader(Bytes page, Lsn page_start) {
     return problem(fmt::format("page address {}", Lsn{LoadLe64(page, 8)}.ToString()));
   }
   const TimelineId tli = LoadLe32(page, 4);
+  if (!layout_.timelines.empty() && !std::ranges::count(layout_.timelines, tli)) {
+    return problem(fmt::format("unexpected timeline {}", tli));
+  }
   if (page_start > latest_page_ && tli < latest_page_tli_) {
     return problem(fmt::format("timeline {} after {}", tli, latest_page_tli_));
   }

@@ -25,6 +25,8 @@ struct WalLayout {
   const PgVersion* version = nullptr;
   uint64_t system_identifier = 0;
   uint32_t segment_size = 0;
+  // Those that pages may be of, as recovery's expectedTLEs; empty: any that does not go back.
+  std::vector<TimelineId> timelines = {};
 };
 
 struct EndOfWal {

@@ -22,6 +22,8 @@ TEST(WithPrimaryConninfo, ReplacesEverySpellingOnce) {
                                 "  PRIMARY_Conninfo='host=older'\n",
                                 "host=a"),
             "primary_conninfo = 'host=a'\nwork_mem = 1\n");
+  EXPECT_EQ(WithPrimaryConninfo("\r primary_conninfo = 'host=old'\r\n", "host=a"),
+            "primary_conninfo = 'host=a'\n");
   EXPECT_EQ(WithPrimaryConninfo("#primary_conninfo = 'x'\n", "host=a"),
             "#primary_conninfo = 'x'\nprimary_conninfo = 'host=a'\n");
   EXPECT_EQ(WithPrimaryConninfo("primary_conninfo_x = 1\n", "host=a"),

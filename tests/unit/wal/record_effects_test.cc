@@ -93,6 +93,10 @@ TEST_P(EffectsOfMajor, RelationsCreatedAndTruncated) {
   const auto created = std::get<CreateRelationEffect>(Effect(2, 0x11, create));
   EXPECT_EQ(created.locator, (RelFileLocator{1663, 5, 16384}));
   EXPECT_EQ(created.fork, ForkNumber::kInit);
+  // 256 is no main fork, though its last byte is.
+  for (const int32_t fork : {4, 256, -1}) {
+    EXPECT_THROW(Effect(2, 0x11, create.replace(12, 4, reinterpret_cast<const char*>(&fork), 4)), Error);
+  }
   std::string truncate;
   Put<uint32_t>(&truncate, 77);
   for (const Oid oid : {1663u, 5u, 16384u}) Put<uint32_t>(&truncate, oid);

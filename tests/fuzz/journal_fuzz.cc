@@ -1,0 +1,103 @@
+// The journal of a rewind. Input: what to add (1: a head in front, 2: the line with the checksum
+// behind), text.
+#include <algorithm>
+#include <memory>
+
+#include "base/crc32c.h"
+#include "fuzz/fuzz.h"
+#include "fuzz/scratch_file.h"
+#include "rewind/journal.h"
+#include "target/directory_lock.h"
+#include "unit/pgdata/control_builder.h"
+
+namespace pgrejoin::fuzz {
+namespace {
+
+std::string Head() {
+  return R"({"format":1,"control":")" + ToHex(AsBytes(testing::MakeControl({}))) +
+         R"(","target_history":"1@0/0","source_history":"1@0/0,2@0/3000000","fork_timeline":1,)"
+         R"("fork_lsn":"0/3000000","target_end":"0/3000100","start_lsn":"0/2000028",)"
+         R"("start_timeline":1,"checkpoint_lsn":"0/2000028","start_next_xid":740,)"
+         R"("discarded_transactions":1,"discarded_bytes":256})"
+         "\n";
+}
+
+std::string Foot(std::string_view lines) {
+  return R"({"lines":1,"crc32c":)" + std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n";
+}
+
+// The length of a run is believed: its line has a checksum, and is written by nobody else.
+bool HasLongRun(std::string_view text) {
+  size_t digits = 0;
+  for (const char c : text) {
+    digits = c >= '0' && c <= '9' ? digits + 1 : 0;
+    if (digits > 6 || c == 'e' || c == 'E' || c == '-') return true;
+  }
+  return false;
+}
+
+bool SameRuns(const BlockRefTable& a, const BlockRefTable& b) {
+  const auto runs = [](const BlockRefTable& table) {
+    std::vector<std::pair<RelationSegment, std::pair<BlockNumber, BlockNumber>>> all;
+    for (const auto& [segment, bitmap] : table.segments()) {
+      bitmap.ForEachRun([&, at = segment](BlockNumber first, BlockNumber count) {
+        all.push_back({at, {first, count}});
+      });
+    }
+    return all;
+  };
+  return runs(a) == runs(b);
+}
+
+void CheckSame(const RewindFacts& a, const RewindFacts& b) {
+  Require(std::ranges::equal(a.target_control.raw(), b.target_control.raw()), "control file");
+  Require(a.target_history == b.target_history && a.source_history == b.source_history,
+          "histories");
+  Require(a.fork.lsn == b.fork.lsn && a.fork.tli == b.fork.tli, "fork");
+  Require(a.target_end == b.target_end, "end of the target");
+  Require(a.label.start == b.label.start && a.label.checkpoint == b.label.checkpoint, "label");
+  Require(SameRuns(a.blocks, b.blocks), "changed blocks");
+  Require(a.created == b.created && a.truncated == b.truncated, "relations");
+  Require(a.copied_databases == b.copied_databases, "databases");
+  Require(a.copies.touched == b.copies.touched, "touched databases");
+  Require(a.copies.copies.size() == b.copies.copies.size(), "copies of databases");
+  Require(a.target_files.size() == b.target_files.size(), "files");
+  for (size_t i = 0; i < a.target_files.size(); ++i) {
+    const TargetFile& x = a.target_files[i];
+    const TargetFile& y = b.target_files[i];
+    Require(
+        x.path == y.path && x.type == y.type && x.size == y.size && x.link_target == y.link_target,
+        "a file");
+    Require(PathProblem(x.path).empty(), "paths stay below the data directory");
+  }
+}
+
+}  // namespace
+}  // namespace pgrejoin::fuzz
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  using namespace pgrejoin;
+  using namespace pgrejoin::fuzz;
+  static const ScratchFile file("data/pg_rejoin/journal");
+  static const DirectoryLock lock = DirectoryLock::Acquire(file.root() + "/data");
+  static TargetDirectory target = TargetDirectory::OpenForChange(lock);
+  static const std::string head = Head();
+
+  Input input(data, size);
+  const uint8_t options = input.Take<uint8_t>();
+  if (HasLongRun(input.Rest())) return 0;
+  std::string content((options & 1) != 0 ? head : "");
+  content += input.Rest();
+  if ((options & 2) != 0) {
+    if (!content.ends_with('\n')) content += '\n';
+    content += Foot(content);
+  }
+  file.Write(content);
+  std::unique_ptr<RewindFacts> facts;
+  const bool accepted =
+      Accepts([&] { facts = std::make_unique<RewindFacts>(ReadJournal(target)); });
+  if (!accepted) return 0;
+  WriteJournal(target, *facts, {});
+  CheckSame(*facts, ReadJournal(target));
+  return 0;
+}
