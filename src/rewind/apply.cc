@@ -288,7 +288,9 @@ void RewindRun::Publish(Lsn end) {
   KillPoint("conf-written");
   IdentifyAgain();
   if (options_.confirm_source) options_.confirm_source();
-  const ControlFile control = ReadControlOf(source_).AsStandby(end, identity_.history.timeline());
+  const ControlFile theirs = ReadControlOf(source_);
+  CheckCompatible(facts_.target_control, theirs);
+  const ControlFile control = theirs.AsStandby(end, identity_.history.timeline());
   WritePublished(target_, control);
   KillPoint("published-noted");
   target_.ReplaceFile(kControlFilePath, control.raw());

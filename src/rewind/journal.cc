@@ -171,6 +171,9 @@ void ReadBlocks(const Json& line, RewindFacts* facts) {
   for (const Json& run : line.at("runs")) {
     const auto first = run.at(0).get<uint64_t>();
     const auto count = run.at(1).get<uint64_t>();
+    const uint64_t blocks = facts->blocks.blocks_per_segment();
+    if (first > blocks || count > blocks - first)
+      Damaged("blocks behind the end of a segment file");
     for (uint64_t block = base + first; block < base + first + count; ++block) {
       facts->blocks.Add(locator, static_cast<BlockNumber>(block));
     }

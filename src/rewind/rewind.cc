@@ -138,7 +138,7 @@ class Rewinder {
     const TimelineId timeline = identity.history.timeline();
     const std::string history = "pg_wal/" + TimelineHistoryFileName(timeline);
     if (timeline != local.history.timeline() && !target_.Exists(history)) {
-      if (const auto content = source_.ReadFile(history, kHistoryBytesMax)) {
+      if (const auto content = ReadHistoryFile(source_, identity.history, timeline)) {
         target_.ReplaceFile(history, AsBytes(*content));
       }
     }
@@ -250,8 +250,6 @@ class Rewinder {
     Describe(*facts, &result_);
     KillPoint("line-changed");
   }
-
-  static constexpr size_t kHistoryBytesMax = 16 << 20;
 
   TargetDirectory target_;
   RewindSource& source_;

@@ -53,6 +53,25 @@ SourceWal::SourceWal(RewindSource& source, TargetDirectory& target, const Rewind
       installed_(line_begun_ && target.Exists(kAsideDone)),
       segment_size_(facts.target_control.wal_segment_size()) {}
 
+std::optional<std::string> ReadHistoryFile(RewindSource& source, const TimelineHistory& line,
+                                           TimelineId timeline) {
+  const std::string path = "pg_wal/" + TimelineHistoryFileName(timeline);
+  auto content = source.ReadFile(path, kHistoryBytesMax);
+  if (!content) return std::nullopt;
+  const TimelineHistory found = TimelineHistory::Parse(timeline, *content);
+  const auto same = [](const TimelineEntry& a, const TimelineEntry& b) {
+    return a.tli == b.tli && a.begin == b.begin;
+  };
+  const auto& entries = found.entries();
+  if (entries.size() > line.entries().size() ||
+      !std::equal(entries.begin(), entries.end(), line.entries().begin(), same)) {
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the source's {} is not of its own line: {} instead of {}", path,
+                            found.ToString(), line.ToString()));
+  }
+  return content;
+}
+
 // The newest timeline that reaches into the segment: what the source itself writes or wrote there,
 // with the older timeline's part copied to its front (XLogFileCopy at promotion).
 std::string SourceWal::SourceName(uint64_t segment) const {
@@ -283,7 +302,7 @@ void SourceWal::FetchHistories() {
     if (entry.tli == 1) continue;
     const std::string path = "pg_wal/" + TimelineHistoryFileName(entry.tli);
     if (entry.tli <= fork_.tli && target_.Exists(path)) continue;
-    if (const auto content = source_.ReadFile(path, kHistoryBytesMax)) {
+    if (const auto content = ReadHistoryFile(source_, history_, entry.tli)) {
       target_.ReplaceFile(path, AsBytes(*content));
     }
   }

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -22,6 +23,11 @@ struct SourceWalOptions {
   std::stop_token stop;
   std::function<void(uint64_t)> on_bytes;
 };
+
+// A history file of the source, to be kept: it has to say what the source said of itself. nullopt:
+// there is none. Throws Error(kNotRewindable).
+std::optional<std::string> ReadHistoryFile(RewindSource& source, const TimelineHistory& line,
+                                           TimelineId timeline);
 
 // What is staged will not be used again: fetched from a server that lost it, or from another line.
 void ForgetStagedWal(TargetDirectory& target);

@@ -9,8 +9,8 @@
 
 namespace pgrejoin {
 
-// What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable), or
-// Error(kUnavailable) for a source in recovery unless standby_source.
+// What has to hold before target can be rewound onto source at all. Throws Error(kNotRewindable),
+// or Error(kUnavailable) for a source in recovery unless standby_source.
 void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
                      const ControlFile& source_control, bool standby_source);
 

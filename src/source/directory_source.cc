@@ -269,10 +269,6 @@ class DirectorySourceImpl : public DirectorySource {
       : tree_(pgdata), pgdata_(pgdata), control_(ReadControl()) {}
 
   void CheckShutDown() const {
-    if (control_.fenced()) {
-      throw Error(ErrorKind::kNotRewindable, "the source data directory is half rewound itself",
-                  "Finish its rewind, start and stop its server, and try again.");
-    }
     if (!control_.clean_shutdown()) {
       throw Error(ErrorKind::kNotRewindable, "source data directory must be shut down cleanly",
                   "Start its server and stop it with pg_ctl stop -m fast, or, if it runs, give it "

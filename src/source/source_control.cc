@@ -17,9 +17,9 @@ ControlFile ReadSourceControl(const std::function<std::optional<std::string>()>&
     if (!content) throw Error(ErrorKind::kNotRewindable, "the source has no control file");
     try {
       ControlFile control = ControlFile::Parse(AsBytes(*content), "source");
-      // No server runs on such a directory.
       if (control.fenced()) {
-        throw Error(ErrorKind::kNotRewindable, "the source has the control file of a rewind");
+        throw Error(ErrorKind::kNotRewindable, "the source data directory is half rewound itself",
+                    "Finish its rewind, start and stop its server, and try again.");
       }
       return control;
     } catch (const Error& error) {

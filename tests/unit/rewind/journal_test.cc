@@ -190,6 +190,22 @@ TEST_F(Journal, MissingAndForeignContentIsRefused) {
   }
 }
 
+TEST_F(Journal, ARunBehindTheSegmentIsDamage) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadText(path());
+  const std::string run = "[131071,1]";
+  ASSERT_NE(whole.find(run), std::string::npos);
+  for (const char* wrong :
+       {"[131071,2]", "[131073,0]", "[0,4000000000000]", "[18446744073709551615,2]"}) {
+    std::string lines = whole.substr(0, whole.rfind("{\"lines\""));
+    lines.replace(lines.find(run), run.size(), wrong);
+    const auto count = std::count(lines.begin(), lines.end(), '\n');
+    WriteText(path(), lines + "{\"lines\":" + std::to_string(count) +
+                          ",\"crc32c\":" + std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << wrong;
+  }
+}
+
 TEST_F(Journal, AnotherFormatSaysSo) {
   const std::string lines = "{\"format\":3}\n";
   WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" +
