@@ -18,7 +18,7 @@ MAJORS = (15, 17, 18)
 KILLS = int(os.environ.get("PG_REJOIN_KILLS", "60"))
 ERRORS = int(os.environ.get("PG_REJOIN_ERRORS", "60"))
 FILE_ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EMFILE", "EINTR", "ENOMEM", "short")
-# What a socket says of a connection that is gone; of others libpq waits for the server to say why.
+# What a socket says of a connection that is gone.
 NETWORK_ERRORS = ("ECONNRESET", "EPIPE", "ETIMEDOUT", "EINTR", "short")
 # Signals that never cease hang any program, and calls that are all short only take longer.
 ONCE_ONLY = ("EINTR", "short")

@@ -177,6 +177,11 @@ bool Fails(int fault) {
   return true;
 }
 
+// Such errors come with the end of the connection, never alone.
+void Disconnect(int fd, int fault) {
+  if (fault > 0 && fault != EINTR) ::shutdown(fd, SHUT_RDWR);
+}
+
 ssize_t ReadAt(int fd, void* buffer, size_t length, off_t offset) {
   static const auto real = REAL(pread);
   const int fault = Shim::Get().Concerns(fd) ? Shim::Get().Before("pread") : 0;
@@ -192,6 +197,7 @@ ssize_t ReadOn(int fd, void* buffer, size_t length) {
 ssize_t Receive(int fd, void* buffer, size_t length, int flags) {
   static const auto real = REAL(recv);
   const int fault = Shim::Get().Before("recv");
+  Disconnect(fd, fault);
   return Fails(fault) ? -1 : real(fd, buffer, Shortened(length, fault), flags);
 }
 
@@ -258,6 +264,7 @@ ssize_t __recv_chk(int fd, void* buffer, size_t length, size_t, int flags) {
 ssize_t send(int fd, const void* data, size_t length, int flags) {
   static const auto real = REAL(send);
   const int fault = Shim::Get().Before("send");
+  Disconnect(fd, fault);
   return Fails(fault) ? -1 : real(fd, data, Shortened(length, fault), flags);
 }
 
