@@ -175,7 +175,9 @@ class Cluster:
         return " ".join(f"{k}={v}" for k, v in parts.items())
 
     def connect(self, database="postgres", user="postgres", **more):
-        return psycopg2.connect(self.conninfo(user, database, connect_timeout=20, **more))
+        # A query that waits for ever would keep the alarm of a test's deadline from being heard.
+        return psycopg2.connect(self.conninfo(user, database, connect_timeout=20, **more),
+                                options="-c statement_timeout=200s")
 
     @contextlib.contextmanager
     def session(self, database="postgres", **more):

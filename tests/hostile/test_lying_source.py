@@ -469,7 +469,6 @@ def test_control_file(prepared, victim, tool, what):
 # ---- who it is
 
 IDENTITY = {
-    "in-recovery": (0, b"t", "in recovery"),
     "lsn-text": (1, b"everywhere", "unexpected LSN"),
     "lsn-empty": (1, b"", "unexpected LSN"),
     "lsn-null": (1, None, "unexpected LSN"),
@@ -496,6 +495,13 @@ def test_identity(prepared, victim, tool, what):
     column, value, says = IDENTITY[what]
     lie = Rows("identity", lambda row: [[value if n == column else f for n, f in enumerate(row.fields)]])
     before_fence(prepared, victim, tool, lie, says)
+
+
+def test_primary_that_says_it_is_a_standby(prepared, victim, tool):
+    """A standby may be the source, and all else about it is true."""
+    lie = Rows("identity", lambda row: [[b"t", *row.fields[1:]]])
+    attack(prepared, victim, tool, lie).run.ok()
+    finishes(prepared, victim, tool)
 
 
 LATER = {  # at the second question, behind the copy
