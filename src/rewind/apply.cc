@@ -17,6 +17,18 @@ namespace pgrejoin {
 namespace {
 constexpr uint64_t kBlockBytes = 8192;
 constexpr uint32_t kAddBytesMax = 1 << 30;
+
+std::map<std::string, uint64_t> CutsOf(const CopyShortfall& shortfall) {
+  std::map<std::string, uint64_t> cuts;
+  for (const auto& [path, bytes] : shortfall.shortened_to) {
+    if (ParseRelationPath(path)) cuts[path] = bytes / kBlockBytes * kBlockBytes;
+  }
+  for (const std::string& path : shortfall.vanished) {
+    if (ParseRelationPath(path)) cuts[path] = 0;
+  }
+  return cuts;
+}
+
 }  // namespace
 
 ControlFile ReadControlOf(RewindSource& source) {
@@ -64,12 +76,12 @@ void RewindRun::Prepare() {
   KillPoint("planned");
 }
 
-Lsn RewindRun::Carry() {
+Lsn RewindRun::Carry(const NoteCuts& note_cuts) {
   target_.ReplaceFile(kControlFilePath, facts_.target_control.Fenced().raw());
   NoteFenced(target_);
   KillPoint("fenced");
   if (options_.sync) copied_.Begin(kept_blocks_, plan_.bytes_to_copy);
-  ApplyFiles();
+  ApplyFiles(note_cuts);
   KillPoint("copied");
   // After the last byte: every page that was copied has a position below this.
   const Lsn flush = IdentifyAgain().flush_lsn;
@@ -123,7 +135,7 @@ void RewindRun::CheckMayChange() const {
   PreviewRecoveryConf(target_, options_.primary_conninfo);
 }
 
-void RewindRun::ApplyFiles() {
+void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
   progress_.Phase("copying");
   progress_.Expect(plan_.bytes_to_copy);
   Copier copier(source_, target_, options_.connections, options_.stop,
@@ -144,19 +156,24 @@ void RewindRun::ApplyFiles() {
   for (const PlanEntry& entry : plan_.entries) {
     if (entry.action == FileAction::kRemove) RemoveEntry(entry);
   }
+  const std::map<std::string, uint64_t> cuts = CutsOf(shortfall);
+  if (!cuts.empty()) note_cuts(cuts);
   ApplyShortfall(shortfall);
-  GrowRelations();
+  GrowRelations(cuts);
 }
 
 // The source extends relations without WAL (RelationAddExtraBlocks before 16, bulk extension after)
 // and offers the new pages in the free space map. A map that was copied after its relation was
 // listed may name pages that the target has not: inserting would fail. So, with the maps copied,
 // every relation gets the length it has now; what the pages hold is in the WAL.
-void RewindRun::GrowRelations() {
+void RewindRun::GrowRelations(const std::map<std::string, uint64_t>& cuts) {
   std::map<std::string, uint64_t> lengths;
   for (const PlanEntry& entry : plan_.entries) {
     const bool stays = entry.action != FileAction::kRemove;
     if (stays && ParseRelationPath(entry.path)) lengths.emplace(entry.path, entry.source_size);
+  }
+  for (const auto& [path, bytes] : cuts) {
+    if (const auto known = lengths.find(path); known != lengths.end()) known->second = bytes;
   }
   source_.ListFiles([&](const SourceFile& file) {
     if (file.type != FileType::kRegular || !ParseRelationPath(file.path)) return;
@@ -290,7 +307,7 @@ void RewindRun::Publish(Lsn end) {
   if (options_.confirm_source) options_.confirm_source();
   const ControlFile theirs = ReadControlOf(source_);
   CheckCompatible(facts_.target_control, theirs);
-  const ControlFile control = theirs.AsStandby(end, identity_.history.timeline());
+  const ControlFile control = theirs.AsStandby(end, identity_.history.TimelineAt({end.value - 1}));
   WritePublished(target_, control);
   KillPoint("published-noted");
   target_.ReplaceFile(kControlFilePath, control.raw());

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,20 +32,24 @@ class RewindRun {
   void Prepare();
   const RewindPlan& plan() const { return plan_; }
 
+  // Told which main forks the source has cut, or dropped, while they were copied, before that is
+  // done here: path -> bytes that stay. Durable in the journal when this returns.
+  using NoteCuts = std::function<void(const std::map<std::string, uint64_t>& own_bytes)>;
+
   // Fences, copies, publishes. The journal must be durable. Returns the position at which the
   // result becomes consistent.
-  Lsn Carry();
+  Lsn Carry(const NoteCuts& note_cuts);
 
  private:
   void StageWal(Lsn flush);
   SourceScan ScanWal(Lsn flush);
   void CheckSpace() const;
   void CheckMayChange() const;
-  void ApplyFiles();
+  void ApplyFiles(const NoteCuts& note_cuts);
   void CopyWhole(const PlanEntry& entry, Copier* copier);
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
   void RemoveEntry(const PlanEntry& entry);
-  void GrowRelations();
+  void GrowRelations(const std::map<std::string, uint64_t>& cuts);
   void ApplyShortfall(const CopyShortfall& shortfall);
   SourceIdentity IdentifyAgain();
   void InstallWal(Lsn end);

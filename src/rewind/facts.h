@@ -30,6 +30,8 @@ struct RewindFacts {
   // line, or has less WAL, is not the server from which the earlier attempts copied.
   TimelineHistory source_history;
   Lsn source_flush;
+  bool source_in_recovery = false;
+  std::string source_incarnation;
   ForkPoint fork;
   Lsn last_common_record;  // the one that ends at the fork
   Lsn target_end;

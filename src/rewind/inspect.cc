@@ -35,7 +35,8 @@ DirectoryKind KindOf(const TargetDirectory& target, const ControlFile& control) 
   if (control.fenced()) return DirectoryKind::kHalfMade;
   if (target.Exists("recovery.signal")) return DirectoryKind::kPointInTimeRecovery;
   const bool standby_signal = target.Exists("standby.signal");
-  if (standby_signal && target.Exists(kBackupLabelPath)) return DirectoryKind::kFreshClone;
+  // One that was rewound and never started is a standby like others: its primary may have changed.
+  if (standby_signal && HasForeignLabel(target)) return DirectoryKind::kFreshClone;
   return standby_signal ? DirectoryKind::kStandby : DirectoryKind::kPrimary;
 }
 

@@ -13,7 +13,7 @@ namespace pgrejoin {
 enum class DirectoryKind {
   kEmpty,       // missing, or no file but lost+found
   kHalfMade,    // broken initdb or copy: no control file nor journal, or the gate's mark
-  kFreshClone,  // backup_label and standby.signal: a base backup or a rewind not started yet
+  kFreshClone,  // standby.signal and a backup_label that is not ours: a base backup, never started
   kPointInTimeRecovery,  // recovery.signal: a person is restoring
   kHalfRewound,          // our journal: a rewind was interrupted
   kStandby,

@@ -97,6 +97,8 @@ Json HeadJson(const RewindFacts& facts) {
           {"target_history", facts.target_history.ToString()},
           {"source_history", facts.source_history.ToString()},
           {"source_flush", facts.source_flush.ToString()},
+          {"source_in_recovery", facts.source_in_recovery},
+          {"source_incarnation", ToHex(AsBytes(facts.source_incarnation))},
           {"fork_timeline", facts.fork.tli},
           {"fork_lsn", facts.fork.lsn.ToString()},
           {"last_common_record", facts.last_common_record.ToString()},
@@ -136,6 +138,10 @@ RewindFacts FactsFromHead(const Json& head) {
   facts.target_history = HistoryFromJson(head.at("target_history"));
   facts.source_history = HistoryFromJson(head.at("source_history"));
   facts.source_flush = LsnFromJson(head.at("source_flush"));
+  facts.source_in_recovery = head.at("source_in_recovery").get<bool>();
+  if (!FromHex(head.at("source_incarnation").get<std::string>(), &facts.source_incarnation)) {
+    Damaged("incarnation of the source");
+  }
   facts.fork = {head.at("fork_timeline").get<TimelineId>(), LsnFromJson(head.at("fork_lsn"))};
   facts.last_common_record = LsnFromJson(head.at("last_common_record"));
   facts.target_end = LsnFromJson(head.at("target_end"));

@@ -18,6 +18,13 @@ ControlFile ReadTargetControl(const TargetDirectory& target) {
   return ControlFile::Parse(AsBytes(*content), "target");
 }
 
+bool HasForeignLabel(const TargetDirectory& target) {
+  const auto content = target.ReadFile(kBackupLabelPath, kLabelBytesMax);
+  if (!content) return false;
+  const auto label = BackupLabel::Parse(*content);
+  return !label || !label->ours;
+}
+
 std::optional<BackupLabel> ReadOwnLabel(const TargetDirectory& target) {
   const auto content = target.ReadFile(kBackupLabelPath, kLabelBytesMax);
   if (!content) return std::nullopt;

@@ -28,6 +28,8 @@ ControlFile ReadTargetControl(const TargetDirectory& target);
 // whose files may be ahead of any WAL that is here.
 std::optional<BackupLabel> ReadOwnLabel(const TargetDirectory& target);
 
+bool HasForeignLabel(const TargetDirectory& target);
+
 // Throws Error(kNotRewindable) when WAL needed to start the server is missing.
 LocalState ReadLocalState(const TargetDirectory& target);
 

@@ -42,6 +42,7 @@ class Planner {
 
   RewindPlan Run() {
     for (const auto& [path, state] : paths_) Decide(path, state);
+    TakeFirstBlocks();
     std::sort(plan_.entries.begin(), plan_.entries.end(), [](const auto& a, const auto& b) {
       if (a.action != b.action) return a.action < b.action;
       return a.action == FileAction::kRemove ? a.path > b.path : a.path < b.path;
@@ -243,6 +244,27 @@ class Planner {
     return input_.copied != nullptr ? input_.copied->Find(segment) : nullptr;
   }
 
+  // Of relations of which only a later segment has changed.
+  void TakeFirstBlocks() {
+    std::set<RelFileLocator> changed;
+    for (const PlanEntry& entry : plan_.entries) {
+      const auto segment = ParseRelationPath(entry.path);
+      if (segment && segment->segment > 0 && entry.action != FileAction::kKeep) {
+        changed.insert(segment->locator);
+      }
+    }
+    for (PlanEntry& entry : plan_.entries) {
+      const auto segment = ParseRelationPath(entry.path);
+      const bool kept = segment && segment->segment == 0 && entry.action == FileAction::kKeep;
+      if (!kept || entry.source_size < kBlockBytes || !changed.contains(segment->locator)) continue;
+      entry.action = FileAction::kCopyBlocks;
+      entry.reason = "the first block of a relation that changed";
+      entry.runs = {{0, 1}};
+      entry.bytes_to_copy = kBlockBytes;
+      plan_.bytes_to_copy += kBlockBytes;
+    }
+  }
+
   // The metapage of an SP-GiST index remembers pages with free space and is written without WAL
   // (SpGistUpdateMetaPage): the target's may name pages that only its other life had.
   static void AddFirstBlock(std::vector<BlockRun>* runs) {
@@ -272,6 +294,7 @@ class Planner {
   void CopyRest(const std::string& path, const PathState& state, const RelationSegment& segment,
                 const char* reason) {
     PlanEntry entry = MakeEntry(path, state, FileAction::kCopyBlocks, reason);
+    entry.whole = true;
     const uint64_t blocks = (state.source->size + kBlockBytes - 1) / kBlockBytes;
     if (blocks > 0) entry.runs.push_back({0, static_cast<BlockNumber>(blocks)});
     LeaveOutCopied(segment, &entry);
@@ -349,7 +372,7 @@ void NoteAttempt(const RewindPlan& plan, RewindFacts* facts) {
                          entry.action == FileAction::kRemove;
     if (!changed || !ParseRelationPath(entry.path)) continue;
     uint64_t own_bytes = 0;
-    if (entry.action == FileAction::kCopyBlocks && entry.on_target) {
+    if (entry.action == FileAction::kCopyBlocks && entry.on_target && !entry.whole) {
       own_bytes = std::min(entry.target_size, entry.source_size);
     }
     const auto [at, inserted] = facts->attempted.emplace(entry.path, own_bytes);

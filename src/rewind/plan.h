@@ -37,6 +37,7 @@ struct PlanEntry {
   uint64_t target_size = 0;
   uint64_t bytes_to_copy = 0;
   bool on_target = false;      // there is something under this name now
+  bool whole = false;          // kCopyBlocks: nothing of it stays the target's own
   std::vector<BlockRun> runs;  // kCopyBlocks: within the segment file, ascending, disjoint
 };
 
@@ -57,7 +58,7 @@ struct PlanInput {
   ExtraFiles extra_files = ExtraFiles::kKeepTarget;
 };
 
-// Paths below pg_wal are not in the plan: WAL has its own rules (rewind/wal_install.h).
+// Paths below pg_wal are not in the plan: WAL has its own rules (rewind/source_wal.h).
 // Throws Error(kNotRewindable) when the two sides cannot be brought together.
 RewindPlan MakePlan(const PlanInput& input);
 

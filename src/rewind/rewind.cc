@@ -182,10 +182,21 @@ class Rewinder {
     }
     result_.bytes_to_copy = run.plan().bytes_to_copy;
     try {
-      result_.source_end = run.Carry();
+      result_.source_end = run.Carry(CutsInto(facts, run.plan()));
     } catch (const Error& error) {
       RethrowAsIncomplete(error);
     }
+  }
+
+  // What is cut may have its old length again before the next attempt.
+  RewindRun::NoteCuts CutsInto(RewindFacts* facts, const RewindPlan& plan) {
+    return [this, facts, &plan](const std::map<std::string, uint64_t>& cuts) {
+      for (const auto& [path, bytes] : cuts) {
+        const auto [at, inserted] = facts->attempted.emplace(path, bytes);
+        if (!inserted) at->second = std::min(at->second, bytes);
+      }
+      WriteJournal(target_, *facts, plan);
+    };
   }
 
   void Resume() {
@@ -217,7 +228,7 @@ class Rewinder {
       NoteAttempt(run.plan(), &facts);
       WriteJournal(target_, facts, run.plan());
       result_.bytes_to_copy = run.plan().bytes_to_copy;
-      result_.source_end = run.Carry();
+      result_.source_end = run.Carry(CutsInto(&facts, run.plan()));
     } catch (const Error& error) {
       RethrowAsIncomplete(error);
     }
@@ -230,23 +241,39 @@ class Rewinder {
     if (result_.outcome == RewindOutcome::kNothingToDo) result_.outcome = if_nothing_to_do;
   }
 
+  // Whether all that earlier attempts copied is of source's past. Equal histories are not enough:
+  // two servers can have become the same timeline at the same place. A standby that is another one,
+  // or takes another one's place, may have replayed less than was copied.
+  bool IsTheServerCopiedFrom(const SourceIdentity& source, const RewindFacts& facts) {
+    if (source.history != facts.source_history || source.flush_lsn < facts.source_flush)
+      return false;
+    const bool standby = source.in_recovery || facts.source_in_recovery;
+    if (standby && source.incarnation != facts.source_incarnation) return false;
+    SourceWal wal(source_, target_, facts, source.history);
+    return wal.StagedIsTheirs(source.flush_lsn);
+  }
+
   // The earlier attempts copied from a server of facts' line; now it is identity that is copied
   // from.
   void AdoptSource(const SourceIdentity& identity, RewindFacts* facts) {
     const ControlFile control = ReadControlOf(source_);
     CheckRewindable(facts->target_control, identity, control, options_.standby_source);
-    if (identity.history == facts->source_history && identity.flush_lsn >= facts->source_flush) {
-      facts->source_flush = identity.flush_lsn;
+    if (IsTheServerCopiedFrom(identity, *facts)) {
+      NoteSource(identity, facts);
+      // A standby in the primary's place may have to be replayed from an older checkpoint.
+      if (control.checkpoint().redo < facts->label.start) {
+        SurveyAgain(target_, source_, identity, control, facts);
+      }
       return;
     }
     LogWarning(
-        "the source is on another line ({} up to {}) than when the rewind began ({} up to {}): "
-        "deciding anew",
+        "the source is on another line ({} up to {}) than when the rewind began ({} up to {}), or "
+        "that cannot be told: deciding anew",
         identity.history.ToString(), identity.flush_lsn.ToString(),
         facts->source_history.ToString(), facts->source_flush.ToString());
+    SurveyAgain(target_, source_, identity, control, facts);
     ForgetStagedWal(target_);
     ForgetCopiedBlocks(target_);
-    SurveyAgain(target_, source_, identity, control, facts);
     Describe(*facts, &result_);
     KillPoint("line-changed");
   }

@@ -1,13 +1,12 @@
-// Makes the target directory a standby of the source. This comment is the program:
+// Makes the target directory a standby of the source. In the order in which it happens:
 //
-//   divergence = FindDivergence(target, source)        // control files + timeline histories   [1]
-//   blocks     = ReadChangedBlocks(target WAL from START to its end)                          //
-//   [2] plan       = MakePlan(target files, source files, blocks)                                //
-//   [3] journal.Begin(plan)                                // durable before the first write [4]
-//   target.Fence()                                     // a pg_control no server accepts       [5]
-//   ApplyPlan(plan, source, target)                    // N connections, idempotent           [6]
-//   Finish(source, target)                             // data durable -> label, signal,
-//                                                      // conninfo -> pg_control last         [7]
+// 1. FindDivergence(): control files and timeline histories of both.
+// 2. SurveyTarget(): the target's WAL from the start of replay to its end, as facts.
+// 3. RewindRun::Prepare(): the source's WAL staged and read, the plan made.
+// 4. WriteJournal(): the facts, durable before the first change.
+// 5. The fence: a pg_control that no server accepts.
+// 6. The copy: N connections, every step may be repeated.
+// 7. WAL into place, data durable, then label, standby.signal and conninfo, then pg_control.
 //
 // Killed anywhere, Postgres refuses to start on the directory (from 5 to 7) and calling Rewind()
 // again finishes the job. Why each step is safe: docs/explanation/safety.md.

@@ -91,6 +91,7 @@ LocalWalFiles SourceWal::OpenStaged() const {
 // An attempt with another line may have staged segments, and moved some into pg_wal: those are set
 // aside with the target's own.
 void SourceWal::BeginLine() {
+  installed_ = false;
   target_.Remove(kAsideDone, FileType::kRegular);
   target_.RemoveTree(kStagedDirectory);
   target_.CreateDirectory(kDirectory);
@@ -148,21 +149,16 @@ void SourceWal::StageForReplay() {
 }
 
 void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
-  if (!line_begun_) BeginLine();
+  // A run that was killed before its journal has left WAL, and nothing that says whose it is.
+  if (!checked_ && !StagedIsTheirs(flush)) BeginLine();
+  checked_ = true;
   if (!installed_) {
     StageForReplay();
     StagePrefix();
   }
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
-  SourceScan found = Scan(flush, &ignored);
-  if (found.last_record.valid() && !StagedIsTheirs(found.last_record)) {
-    LogWarning("the source's WAL at {} is not what it was", found.last_record.ToString());
-    BeginLine();
-    StagePrefix();
-    found = Scan(flush, &ignored);
-  }
-  const Lsn have = found.end;
+  const Lsn have = Scan(flush, &ignored).end;
   if (flush > have && flush - have > target_.FreeBytes()) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the source's WAL from {} to {} needs more disk space than there is",
@@ -196,13 +192,14 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   }
 }
 
-// A source that was put back to an older state writes other records under the same timeline.
-bool SourceWal::StagedIsTheirs(Lsn last_record) {
+bool SourceWal::StagedIsTheirs(Lsn flush) const {
+  DatabaseCopies ignored;
+  const Lsn last = line_begun_ ? Scan(flush, &ignored).last_record : Lsn{};
+  if (!last.valid()) return false;
   LocalWalFiles files = OpenStaged();
   const WalLayout layout = LayoutOf(facts_.target_control);
   WalReader reader(files, layout);
-  const WalRecord& record = ReadRecordAt(reader, last_record);
-  return CompareRecord(source_, history_, layout, record) != SameRecord::kOther;
+  return CompareRecord(source_, history_, layout, ReadRecordAt(reader, last)) == SameRecord::kSame;
 }
 
 SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {
@@ -270,6 +267,7 @@ void SourceWal::SetDivergedAside() {
   ZeroAfterFork(at_fork);
   // From here on the part before the fork is not taken from the target's own file any more.
   target_.SyncPath(StagedPath(SourceName(SegmentOf(fork_.lsn))), FileType::kRegular);
+  target_.SyncPath(kAsideDirectory, FileType::kDirectory);
   target_.SyncPath("pg_wal", FileType::kDirectory);
   target_.ReplaceFile(kAsideDone, {});
   KillPoint("diverged-wal-aside");

@@ -43,6 +43,8 @@ class SourceWal {
   // segment's part before the fork is the target's own. Segments before it that the target's pg_wal
   // lacks are fetched from its archive.
   void Stage(Lsn flush, const SourceWalOptions& options);
+  // Whether there is staged WAL of this line, and the source has its last record.
+  bool StagedIsTheirs(Lsn flush) const;
   // Reads the staged WAL from the fork.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
 
@@ -54,7 +56,6 @@ class SourceWal {
  private:
   uint64_t SegmentOf(Lsn lsn) const { return lsn.value / segment_size_; }
   void BeginLine();
-  bool StagedIsTheirs(Lsn last_record);
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
   std::vector<std::string> NamesForReplay(uint64_t segment) const;
@@ -73,6 +74,7 @@ class SourceWal {
   ForkPoint fork_;
   std::string line_;  // what staged segments have to be of
   bool line_begun_;
+  bool checked_ = false;  // whose the staged WAL is
   // An interrupted run has begun to move segments into pg_wal: they count as staged.
   bool installed_;
   uint32_t segment_size_;

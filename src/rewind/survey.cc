@@ -141,14 +141,20 @@ void CheckRewindable(const ControlFile& target_control, const SourceIdentity& id
   }
 }
 
+void NoteSource(const SourceIdentity& identity, RewindFacts* facts) {
+  facts->source_history = identity.history;
+  facts->source_flush = identity.flush_lsn;
+  facts->source_in_recovery = identity.in_recovery;
+  facts->source_incarnation = identity.incarnation;
+}
+
 RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
                          RewindSource& source, const SourceIdentity& identity,
                          const ControlFile& source_control) {
   TargetWal wal(target, local.control, local.history);
   RewindFacts facts(local.control);
   facts.target_history = local.history;
-  facts.source_history = identity.history;
-  facts.source_flush = identity.flush_lsn;
+  NoteSource(identity, &facts);
   facts.fork = fork;
   facts.last_common_record = ReadRecordAt(wal.reader(), fork.lsn).prev;
   facts.target_end = local.tail.end;
@@ -169,8 +175,7 @@ void SurveyAgain(const TargetDirectory& target, RewindSource& source,
     facts->fork = fork;
     facts->last_common_record = ReadRecordAt(wal.reader(), fork.lsn).prev;
   }
-  facts->source_history = identity.history;
-  facts->source_flush = identity.flush_lsn;
+  NoteSource(identity, facts);
   CheckLastCommonRecord(wal.reader(), source, *facts);
   const CheckPointRecord start = FindStart(wal.reader(), OwnStart(*facts), source_control, *facts);
   ReadChanges(wal.reader(), start, readable_to, facts);

@@ -14,6 +14,9 @@ namespace pgrejoin {
 void CheckRewindable(const ControlFile& target_control, const SourceIdentity& identity,
                      const ControlFile& source_control, bool standby_source);
 
+// Whom this attempt copies from.
+void NoteSource(const SourceIdentity& identity, RewindFacts* facts);
+
 // local has diverged from source at fork.
 RewindFacts SurveyTarget(const TargetDirectory& target, const LocalState& local, ForkPoint fork,
                          RewindSource& source, const SourceIdentity& identity,

@@ -133,7 +133,7 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
       throw Error(ErrorKind::kNotRewindable,
                   fmt::format("full_page_writes was switched off on the source at {}",
                               record.start.ToString()),
-                  "Set full_page_writes = on there, run CHECKPOINT and try again.");
+                  "Keep it on there. This target has to be cloned anew.");
     }
     if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
       scan.created.insert(create->locator);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -11,8 +12,6 @@
 #include <cstdlib>
 #include <memory>
 #include <vector>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/check.h"
 #include "base/error.h"
@@ -42,7 +41,8 @@ void TargetWriter::WriteAt(uint64_t offset, Bytes data) {
     if (written < 0 && errno == EINTR) continue;
     if (written <= 0) {
       if (written == 0) errno = ENOSPC;
-      throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not write file \"{}\"", path_));
+      throw SystemError(ErrorKind::kTargetFailed,
+                        fmt::format("could not write file \"{}\"", path_));
     }
     data = data.subspan(static_cast<size_t>(written));
     offset += static_cast<uint64_t>(written);
@@ -56,7 +56,8 @@ void TargetWriter::SetLength(uint64_t bytes) {
     result = ::ftruncate(fd_.get(), static_cast<off_t>(bytes));
   } while (result != 0 && errno == EINTR);
   if (result != 0) {
-    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not truncate file \"{}\"", path_));
+    throw SystemError(ErrorKind::kTargetFailed,
+                      fmt::format("could not truncate file \"{}\"", path_));
   }
   KillPoint("target-truncate");
 }
@@ -79,7 +80,7 @@ TargetDirectory TargetDirectory::OpenForChange(const DirectoryLock& lock) {
 TargetDirectory::TargetDirectory(const std::string& pgdata, bool writable)
     : pgdata_(pgdata), writable_(writable) {
   data_ = UniqueFd(::open(pgdata.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat status{};
+  struct stat status {};
   if (!data_.valid() || ::fstat(data_.get(), &status) != 0) {
     throw SystemError(ErrorKind::kTargetFailed,
                       fmt::format("could not open data directory \"{}\"", pgdata));
@@ -89,6 +90,7 @@ TargetDirectory::TargetDirectory(const std::string& pgdata, bool writable)
     directory_mode_ = 0750;
     file_mode_ = 0640;
   }
+  for (const char* name : {"base", "global", "pg_xact"}) NoteMount(name);
   OpenRoot("pg_wal");
   const UniqueFd tablespaces(
       ::openat(data_.get(), "pg_tblspc", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
@@ -100,12 +102,22 @@ TargetDirectory::TargetDirectory(const std::string& pgdata, bool writable)
   }
 }
 
+void TargetDirectory::NoteMount(const std::string& path) {
+  UniqueFd directory = OpenBelow(path, O_RDONLY | O_DIRECTORY, 0);
+  struct stat inside {};
+  struct stat outside {};
+  if (directory.valid() && ::fstat(directory.get(), &inside) == 0 &&
+      ::fstat(data_.get(), &outside) == 0 && inside.st_dev != outside.st_dev) {
+    mounts_.push_back(std::move(directory));
+  }
+}
+
 // Only a symbolic link becomes a root of its own; its target is this node's own doing.
 void TargetDirectory::OpenRoot(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::fstatat(data_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0 ||
       !S_ISLNK(status.st_mode)) {
-    return;
+    return NoteMount(path);
   }
   UniqueFd root(::openat(data_.get(), path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!root.valid()) {
@@ -170,7 +182,7 @@ void TargetDirectory::ListBelow(const std::string& path, int directory,
                   fmt::format("file name is refused ({}): {}", problem, Printable(file.path)),
                   "Rename or remove the file.");
     }
-    struct stat status{};
+    struct stat status {};
     if (::fstatat(own.get(), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       if (errno == ENOENT) continue;  // somebody rotates logs
       throw SystemError(ErrorKind::kTargetFailed, Describe("stat", file.path));
@@ -238,8 +250,8 @@ UniqueFd TargetDirectory::OpenWal(const std::string& name) const {
   UniqueFd fd = OpenFile("pg_wal/" + name);
   if (!fd.valid()) fd = OpenFile(fmt::format("{}/{}", kDivergedWalDirectory, name));
   if (!fd.valid() && archive_) return archive_(name);
-  // A run that was killed while it read may have restored some segments and not the next: taken for all
-  // there is, they would hide where the target's WAL ends. A journal knows that already.
+  // A run that was killed while it read may have restored some segments and not the next: taken for
+  // all there is, they would hide where the target's WAL ends. A journal knows that already.
   if (!fd.valid() && Exists(kJournalPath)) {
     fd = OpenFile(fmt::format("{}/{}", kRestoredWalDirectory, name));
   }
@@ -248,14 +260,13 @@ UniqueFd TargetDirectory::OpenWal(const std::string& name) const {
 
 void TargetDirectory::CheckMayChange(const std::string& path) const {
   const auto [parent, name] = OpenParent(path);
-  const bool may = parent.valid() &&
-                   ::faccessat(parent.get(), ".", W_OK | X_OK, AT_EACCESS) == 0 &&
+  const bool may = parent.valid() && ::faccessat(parent.get(), ".", W_OK | X_OK, AT_EACCESS) == 0 &&
                    ::faccessat(parent.get(), name.c_str(), W_OK, AT_EACCESS) == 0;
   if (!may) throw SystemError(ErrorKind::kNotRewindable, Describe("change", path));
 }
 
 uint64_t TargetDirectory::FreeBytes() const {
-  struct statvfs status{};
+  struct statvfs status {};
   if (::fstatvfs(data_.get(), &status) != 0) {
     throw SystemError(ErrorKind::kTargetFailed, Describe("stat the file system of", "."));
   }
@@ -264,11 +275,12 @@ uint64_t TargetDirectory::FreeBytes() const {
 
 TargetWriter TargetDirectory::OpenWriter(const std::string& path, bool truncate) {
   CheckWritable();
-  UniqueFd fd = OpenBelow(path, O_RDWR | O_CREAT | O_NOFOLLOW | (truncate ? O_TRUNC : 0), file_mode_);
+  UniqueFd fd =
+      OpenBelow(path, O_RDWR | O_CREAT | O_NOFOLLOW | (truncate ? O_TRUNC : 0), file_mode_);
   if (!fd.valid()) {
     throw SystemError(ErrorKind::kTargetFailed, Describe("open for writing", path));
   }
-  struct stat status{};
+  struct stat status {};
   if (::fstat(fd.get(), &status) != 0 || !S_ISREG(status.st_mode)) {
     throw Error(ErrorKind::kTargetFailed, Describe("write to what is no regular file:", path));
   }
@@ -279,8 +291,8 @@ TargetWriter TargetDirectory::OpenWriter(const std::string& path, bool truncate)
 void TargetDirectory::CreateDirectory(const std::string& path) {
   CheckWritable();
   const auto [parent, name] = OpenParent(path);
-  if (!parent.valid() || (::mkdirat(parent.get(), name.c_str(), directory_mode_) != 0 &&
-                          errno != EEXIST)) {
+  if (!parent.valid() ||
+      (::mkdirat(parent.get(), name.c_str(), directory_mode_) != 0 && errno != EEXIST)) {
     throw SystemError(ErrorKind::kTargetFailed, Describe("create directory", path));
   }
   KillPoint("target-mkdir");
@@ -360,12 +372,13 @@ void TargetDirectory::SyncAll() {
   };
   sync(data_.get(), ".");
   for (const auto& [path, root] : linked_roots_) sync(root.get(), path);
+  for (const UniqueFd& mount : mounts_) sync(mount.get(), "what is mounted inside");
   KillPoint("target-fsync");
 }
 
 bool RestoreDirectoryMode(const DirectoryLock& lock, mode_t mode) {
   const UniqueFd fd(::open(lock.pgdata().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  struct stat status{};
+  struct stat status {};
   if (!fd.valid() || ::fstat(fd.get(), &status) != 0) {
     throw SystemError(ErrorKind::kTargetFailed,
                       fmt::format("could not open data directory \"{}\"", lock.pgdata()));
@@ -383,7 +396,7 @@ std::string SetAside(const DirectoryLock& lock) {
   while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
   for (int number = 1; number <= kSetAsideMax; ++number) {
     const std::string aside = fmt::format("{}.half-made.{}", pgdata, number);
-    struct stat status{};
+    struct stat status {};
     if (::lstat(aside.c_str(), &status) == 0) continue;
     if (::rename(pgdata.c_str(), aside.c_str()) != 0) {
       throw SystemError(ErrorKind::kTargetFailed,
@@ -406,10 +419,10 @@ void CheckNoPostmaster(const std::string& pgdata) {
   if (!content) return;
   const long pid = std::strtol(content->c_str(), nullptr, 10);
   if (pid <= 0 || (::kill(static_cast<pid_t>(pid), 0) != 0 && errno == ESRCH)) return;
-  throw Error(ErrorKind::kTargetInUse,
-              fmt::format("a server with process id {} seems to run on data directory \"{}\"", pid,
-                          pgdata),
-              "Stop it with pg_ctl stop. If it is not this server, remove postmaster.pid.");
+  throw Error(
+      ErrorKind::kTargetInUse,
+      fmt::format("a server with process id {} seems to run on data directory \"{}\"", pid, pgdata),
+      "Stop it with pg_ctl stop. If it is not this server, remove postmaster.pid.");
 }
 
 }  // namespace pgrejoin

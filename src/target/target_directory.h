@@ -61,8 +61,9 @@ class TargetDirectory {
   // nullopt: no such file. Throws when it is longer than bytes_max.
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) const;
   bool Exists(const std::string& path) const;
-  // A WAL segment or history file of the target's own by its name: of pg_wal, set aside by a rewind, or
-  // fetched from the archive, now or by the run whose journal is here. Invalid descriptor: there is none.
+  // A WAL segment or history file of the target's own by its name: of pg_wal, set aside by a
+  // rewind, or fetched from the archive, now or by the run whose journal is here. Invalid
+  // descriptor: there is none.
   UniqueFd OpenWal(const std::string& name) const;
   // Throws Error(kNotRewindable) unless this process may write the file, which exists, and create
   // and remove entries in the directory that holds it.
@@ -70,7 +71,8 @@ class TargetDirectory {
   // Bytes that can still be written on the data directory's file system.
   uint64_t FreeBytes() const;
 
-  // Asked by OpenWal() for what is nowhere here; answers with an invalid descriptor if it has none either.
+  // Asked by OpenWal() for what is nowhere here; answers with an invalid descriptor if it has none
+  // either.
   using WalArchiveLookup = std::function<UniqueFd(const std::string& name)>;
   void SetArchive(WalArchiveLookup archive) { archive_ = std::move(archive); }
 
@@ -85,7 +87,7 @@ class TargetDirectory {
   void SetLength(const std::string& path, uint64_t bytes);
   // Atomic and durable: a temporary file, fsync, rename over path, fsync of the directory.
   void ReplaceFile(const std::string& path, Bytes content);
-  // Atomic; durable after SyncDirectory() or SyncAll().
+  // Atomic; durable after SyncPath() of the directory or SyncAll().
   void Rename(const std::string& from, const std::string& to);
 
   // fsync, also of a directory; "." is the data directory itself.
@@ -102,6 +104,7 @@ class TargetDirectory {
 
   explicit TargetDirectory(const std::string& pgdata, bool writable);
   void OpenRoot(const std::string& path);
+  void NoteMount(const std::string& path);
   Place Resolve(const std::string& path) const;
   UniqueFd OpenBelow(const std::string& path, int flags, mode_t mode) const;
   // Handle of the directory that holds path, and path's last component.
@@ -117,6 +120,7 @@ class TargetDirectory {
   mode_t file_mode_ = 0600;
   UniqueFd data_;
   std::map<std::string, UniqueFd> linked_roots_;  // "pg_wal", "pg_tblspc/16400"
+  std::vector<UniqueFd> mounts_;  // of other file systems mounted inside: only to sync them
   WalArchiveLookup archive_;
 };
 

@@ -158,6 +158,38 @@ def test_source_loses_what_it_sent(major, directory, templates, tool, seed, node
     oracle.verify(pair.target, third)
 
 
+@pytest.mark.parametrize("point", ["copied-noted", "copied", "wal-installed"])
+@pytest.mark.parametrize("major", [15, 18])
+def test_next_attempt_from_a_twin_of_the_source(major, point, directory, templates, tool, seed, nodes):
+    """Two standbys, promoted at the same place on their own: their histories are equal, their data is not.
+    A rewind onto one is killed, and goes on onto the other."""
+    tool.expect(upstream_lacks="cannot be run again")
+    pair = start(directory, templates, major, seed, nodes)
+    primary, one = pair.target, pair.source
+    two = scenario.add_standby(primary, directory, "s2")
+    nodes.append(two)
+    work(primary, seed, "common")
+    primary.sql("CREATE TABLE twin AS SELECT g, repeat('x', 500) v FROM generate_series(1, 20000) g", workload.DATABASE)
+    primary.sql("CHECKPOINT")
+    primary.stop("fast")  # a clean stop sends everything: the standbys end at the same LSN
+    for node, rows in ((one, 3), (two, 2)):
+        promote(node, tool)
+        node.sql(f"UPDATE twin SET v = '{node.name}' WHERE g % {rows} = 0", workload.DATABASE)
+        work(node, seed, node.name)
+        node.sql("CHECKPOINT")
+    histories = {(node.data / "pg_wal/00000002.history").read_text().split("\t")[1] for node in (one, two)}
+    assert len(histories) == 1, "not at the same place: this shows nothing"
+    two.sql("CREATE TABLE more AS SELECT * FROM twin", workload.DATABASE)  # it has more WAL than the other
+    primary.start()
+    primary.sql("UPDATE twin SET v = 'lost'", workload.DATABASE)
+    work(primary, seed, "lost")
+    primary.kill()
+    run = tool.rewind(primary.data, one.conninfo("rewind_user"), "-R", env={"PG_REJOIN_KILL_POINT": point})
+    assert run.status == -signal.SIGKILL, run.describe()
+    rewind(tool, primary, two).ok()
+    oracle.verify(primary, two)
+
+
 @pytest.mark.parametrize("apart", ["different fork", "same fork"])
 @pytest.mark.parametrize("major", [15, 18])
 def test_same_timeline_number_other_history(major, apart, directory, templates, tool, seed, nodes):

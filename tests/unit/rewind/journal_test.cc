@@ -26,6 +26,8 @@ class Journal : public ::testing::Test {
     facts.target_history = *TimelineHistory::FromString("1@0/0,3@0/3000148");
     facts.source_history = *TimelineHistory::FromString("1@0/0,2@0/3000200");
     facts.source_flush = {0x1'06000000};
+    facts.source_in_recovery = true;
+    facts.source_incarnation = "2026-11-21 15:00:00.123+00";
     facts.fork = {1, {0x3000148}};
     facts.last_common_record = {0x3000110};
     facts.target_end = {0x1'05000000};
@@ -72,6 +74,8 @@ class Journal : public ::testing::Test {
     EXPECT_EQ(a.target_history, b.target_history);
     EXPECT_EQ(a.source_history, b.source_history);
     EXPECT_EQ(a.source_flush, b.source_flush);
+    EXPECT_EQ(a.source_in_recovery, b.source_in_recovery);
+    EXPECT_EQ(a.source_incarnation, b.source_incarnation);
     EXPECT_EQ(a.last_common_record, b.last_common_record);
     EXPECT_EQ(a.copied_databases, b.copied_databases);
     EXPECT_EQ(a.was_standby, b.was_standby);

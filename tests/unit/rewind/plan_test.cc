@@ -102,6 +102,17 @@ TEST_F(Plan, TheFirstBlockComesWithAnyOther) {
   EXPECT_EQ(RunsOf(kPath), "0+1 7+1 ");
 }
 
+TEST_F(Plan, TheFirstBlockComesWithAnyOfALaterSegment) {
+  Relation(100 * kBlock, 100 * kBlock);
+  OnSource(std::string(kPath) + ".1", 20 * kBlock);
+  OnTarget(std::string(kPath) + ".1", 20 * kBlock);
+  EXPECT_EQ(ActionOf(kPath), "keep");
+  facts_.blocks.Add(kRelation, facts_.blocks.blocks_per_segment() + 7);
+  EXPECT_EQ(RunsOf(kPath), "0+1 ");
+  EXPECT_EQ(RunsOf(std::string(kPath) + ".1"), "7+1 ");
+  EXPECT_EQ(Make().bytes_to_copy, 2 * kBlock);
+}
+
 TEST_F(Plan, BlocksBehindTheSourcesEndAreNotFetched) {
   Relation(5 * kBlock, 10 * kBlock);
   Changed(0, 10);
@@ -162,7 +173,7 @@ TEST_F(Plan, ATruncationCountsFromTheRelationsStartNotTheSegments) {
   OnTarget("base/5/16384.2", 10 * kBlock);
   Relation(kSegmentBlocks * kBlock, kSegmentBlocks * kBlock);
   facts_.truncated[kRelation] = kSegmentBlocks + 4;
-  EXPECT_EQ(ActionOf(kPath), "keep");
+  EXPECT_EQ(RunsOf(kPath), "0+1 ");
   EXPECT_EQ(RunsOf("base/5/16384.1"), "4+6 ");
   EXPECT_EQ(RunsOf("base/5/16384.2"), "0+10 ");
 }
