@@ -31,7 +31,10 @@ bool InitialisationIsMarked(std::string pgdata) {
 }
 
 DirectoryKind KindOf(const TargetDirectory& target, const ControlFile& control) {
-  if (JournalExists(target)) return DirectoryKind::kHalfRewound;
+  // A journal from before the fence belongs to a directory that is as it was.
+  if (JournalExists(target) && (control.fenced() || WasFenced(target))) {
+    return DirectoryKind::kHalfRewound;
+  }
   if (control.fenced()) return DirectoryKind::kHalfMade;
   if (target.Exists("recovery.signal")) return DirectoryKind::kPointInTimeRecovery;
   const bool standby_signal = target.Exists("standby.signal");

@@ -15,7 +15,8 @@ namespace pgrejoin::testing {
 class ScratchDirectory {
  public:
   ScratchDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "pg-rejoin-test-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "pg-rejoin-test-XXXXXX").string();
     if (::mkdtemp(pattern.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
     root_ = pattern;
   }
@@ -49,8 +50,8 @@ inline std::string ReadText(const std::filesystem::path& path) {
   return out.str();
 }
 
-// Every path below root with its content ("/" for a directory, "-> x" for a link): equal maps are equal
-// trees.
+// Every path below root with its content ("/" for a directory, "-> x" for a link): equal maps are
+// equal trees.
 inline std::map<std::string, std::string> Snapshot(const std::filesystem::path& root) {
   std::map<std::string, std::string> tree;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(root)) {

@@ -1,10 +1,10 @@
-// Two sides of a failover without a server: a data directory on disk (the old primary) and a source in
-// memory (the new one), whose WAL was written by WalBuilder. Small, the same at every run, and complete
-// enough for Rewind() from its first byte to its last.
+// Two sides of a failover without a server: a data directory on disk (the old primary) and a source
+// in memory (the new one), whose WAL was written by WalBuilder. Small, the same at every run, and
+// complete enough for Rewind() from its first byte to its last.
 //
 //   common:  checkpoint A - block 1 (xid 745) - checkpoint B - block 0 - filler - fork
-//   target:  fork - block 3 - relation 16400 created - commit of 745 - filler into the next segments
-//   source:  fork - end of recovery - block 5 - commit - filler
+//   target:  fork - block 3 - relation 16400 created - commit of 745 - filler into the next
+//   segments source:  fork - end of recovery - block 5 - commit - filler
 #pragma once
 
 #include <filesystem>
@@ -27,7 +27,7 @@ struct ClusterOptions {
   bool target_lags = false;  // the target's WAL ends at the fork
   uint32_t checksums = 1;
   bool wal_log_hints = false;
-  RecordSpec in_common = {};     // one more record each, where its main data is not empty
+  RecordSpec in_common = {};  // one more record each, where its main data is not empty
   RecordSpec on_target = {};
   RecordSpec on_source = {};
 };
@@ -94,8 +94,8 @@ class SyntheticCluster {
   Lsn AppendCheckPoint(WalBuilder* wal, TimelineId timeline, uint64_t next_xid) {
     std::string payload(88, '\0');
     const MutableBytes bytes = std::as_writable_bytes(std::span(payload));
-    StoreLe<uint64_t>(bytes, 0, wal->end().value % 8192 == 0 ? wal->end().value + 40
-                                                              : wal->end().value);
+    StoreLe<uint64_t>(bytes, 0,
+                      wal->end().value % 8192 == 0 ? wal->end().value + 40 : wal->end().value);
     StoreLe<uint32_t>(bytes, 8, timeline);
     StoreLe<uint32_t>(bytes, 12, timeline);
     StoreLe<uint8_t>(bytes, 16, 1);
@@ -169,11 +169,13 @@ class SyntheticCluster {
     source.identity.flush_lsn = source_wal.end();
     source.identity.full_page_writes = true;
     source.identity.incarnation = "first";
-    source.directories = {"base", "base/5", "base/6", "global", "pg_wal", "pg_wal/archive_status",
+    source.directories = {"base",    "base/5",    "base/6",
+                          "global",  "pg_wal",    "pg_wal/archive_status",
                           "pg_xact", "pg_tblspc", "pg_replslot"};
     source.files = SharedFiles();
     std::string relation;
-    for (BlockNumber block = 0; block < 10; ++block) relation += Block(block == 5 ? 'X' : 'A', block);
+    for (BlockNumber block = 0; block < 10; ++block)
+      relation += Block(block == 5 ? 'X' : 'A', block);
     source.files["base/5/16384"] = relation;
     source.files["base/5/16384_vm"] = Block('v', 0);
     source.files["base/5/16500"] = Block('n', 0) + Block('n', 1);
@@ -195,8 +197,8 @@ class SyntheticCluster {
     std::map<std::string, std::string> files = SharedFiles();
     std::string relation;
     for (BlockNumber block = 0; block < 12; ++block) {
-      // What only one's own WAL tells to be changed: 3 by the target. Blocks 0 and 1 carry marks of their
-      // own, so that one sees which were fetched.
+      // What only one's own WAL tells to be changed: 3 by the target. Blocks 0 and 1 carry marks of
+      // their own, so that one sees which were fetched.
       relation += Block(block == 3 || block < 2 ? 'T' : 'A', block);
     }
     files["base/5/16384"] = relation;
