@@ -1,11 +1,10 @@
 #include "target/directory_lock.h"
 
 #include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
 #include <sys/file.h>
 
 #include <cerrno>
-
-#include <spdlog/fmt/fmt.h>
 
 #include "base/error.h"
 
@@ -17,8 +16,9 @@ std::string WithoutTrailingSlash(std::string path) {
   return path;
 }
 
-// The same rule as in gate/gate.cc: both must meet at one lock. A file of another user is opened for
-// reading, which is enough for flock. Invalid: the place cannot be written and there is no such file.
+// The same rule as in gate/gate.cc: both must meet at one lock. A file of another user is opened
+// for reading, which is enough for flock. Invalid: the place cannot be written and there is no such
+// file.
 UniqueFd OpenLockFile(const std::string& path) {
   const std::string name = path + ".lock";
   UniqueFd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));

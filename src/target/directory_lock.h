@@ -1,8 +1,8 @@
 // Who holds this lock may change the data directory; the server runs under it. A flock on a file
 // beside the directory ("<pgdata>.lock") and on the directory itself: the file is there before the
-// directory is, and the directory is one and the same under whichever name and user it is reached. A
-// killed holder frees it; a server that inherits the descriptors from pg-rejoin-gate keeps it for as
-// long as any of its processes lives, across containers and pods of one node. Process ids prove
+// directory is, and the directory is one and the same under whichever name and user it is reached.
+// A killed holder frees it; a server that inherits the descriptors from pg-rejoin-gate keeps it for
+// as long as any of its processes lives, across containers and pods of one node. Process ids prove
 // nothing there: postmaster.pid says 1 in every container.
 #pragma once
 

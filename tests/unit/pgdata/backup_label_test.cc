@@ -20,12 +20,12 @@ TEST(BackupLabel, OursComesBackAsItWas) {
 // read_backup_label() scans these lines in this order and with these very words.
 TEST(BackupLabel, HasTheLinesThatTheServerScans) {
   const std::string text = BackupLabel{{0x2000028}, 1, {0x2000060}, true}.ToString(kSegment);
-  EXPECT_TRUE(text.starts_with(
-      "START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\n"
-      "CHECKPOINT LOCATION: 0/2000060\n"
-      "BACKUP METHOD: streamed\n"
-      "BACKUP FROM: standby\n"
-      "START TIME: "))
+  EXPECT_TRUE(
+      text.starts_with("START WAL LOCATION: 0/2000028 (file 000000010000000000000002)\n"
+                       "CHECKPOINT LOCATION: 0/2000060\n"
+                       "BACKUP METHOD: streamed\n"
+                       "BACKUP FROM: standby\n"
+                       "START TIME: "))
       << text;
   EXPECT_NE(text.find("\nSTART TIMELINE: 1\n"), std::string::npos) << text;
 }

@@ -1,5 +1,5 @@
-// Makes the 8192 bytes of a pg_control for tests. The offsets are written down here a second time, from
-// src/include/catalog/pg_control.h, on purpose: the code under test must agree with them.
+// Makes the 8192 bytes of a pg_control for tests. The offsets are written down here a second time,
+// from src/include/catalog/pg_control.h, on purpose: the code under test must agree with them.
 #pragma once
 
 #include <cstdint>

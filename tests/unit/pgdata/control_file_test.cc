@@ -136,8 +136,8 @@ TEST(ControlFile, LayoutsThatTheArithmeticDoesNotKnowAreRefused) {
     size_t offset;
     uint32_t value;
   };
-  const Case cases[] = {{204, 4},      {208, 1},       {216, 16384},      {216, 0},
-                        {220, 0},      {220, 1u << 25}, {224, 4096},      {228, 0},
+  const Case cases[] = {{204, 4},       {208, 1},        {216, 16384},         {216, 0},
+                        {220, 0},       {220, 1u << 25}, {224, 4096},          {228, 0},
                         {228, 1 << 19}, {228, 1u << 31}, {228, (1 << 20) + 1}, {16, 7}};
   for (const Case& c : cases) {
     EXPECT_EQ(KindOfParse(Changed({}, c.offset, c.value)), ErrorKind::kNotRewindable)

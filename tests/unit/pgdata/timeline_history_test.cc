@@ -40,17 +40,17 @@ TEST(TimelineHistory, MissingFinalNewlineAndZeroPaddedPositionsAreFine) {
 
 TEST(TimelineHistory, MalformedTextIsRefused) {
   const char* const bad[] = {
-      "1\n",                         // no position
-      "1\t0/0\n",                    // position zero would mean "no end"
-      "1\t3000148\n",                // no slash
-      "1\t0/3000148x\n",             // trash behind the position
-      "1\t0/123456789\n",            // nine digits
-      "1\t-0/1\n",                   //
-      "x\t0/3000148\n",              // no number
-      "0\t0/3000148\n",              // no timeline
-      "4294967296\t0/3000148\n",     // does not fit
-      "3\t0/3000148\n",              // not below its own
-      "5\t0/3000148\n",              //
+      "1\n",                           // no position
+      "1\t0/0\n",                      // position zero would mean "no end"
+      "1\t3000148\n",                  // no slash
+      "1\t0/3000148x\n",               // trash behind the position
+      "1\t0/123456789\n",              // nine digits
+      "1\t-0/1\n",                     //
+      "x\t0/3000148\n",                // no number
+      "0\t0/3000148\n",                // no timeline
+      "4294967296\t0/3000148\n",       // does not fit
+      "3\t0/3000148\n",                // not below its own
+      "5\t0/3000148\n",                //
       "2\t0/3000148\n1\t0/4000148\n",  // decreasing
       "1\t0/3000148\n1\t0/4000148\n",  // twice
       "1\t0/3000148\n2\t0/2000148\n",  // going back
@@ -120,21 +120,21 @@ TEST_P(Fork, IsWhereTheLinesPart) {
 
 INSTANTIATE_TEST_SUITE_P(
     Cases, Fork,
-    ::testing::Values(
-        ForkCase{"same", "1@0/0", "1@0/0", 1, 0},
-        ForkCase{"source_promoted", "1@0/0", "1@0/0,2@0/3000148", 1, 0x3000148},
-        ForkCase{"target_promoted", "1@0/0,2@0/3000148", "1@0/0", 1, 0x3000148},
-        ForkCase{"both_took_number_two_apart", "1@0/0,2@0/3000148", "1@0/0,2@0/3000200", 1,
-                 0x3000148},
-        ForkCase{"both_took_number_two_at_one_place", "1@0/0,2@0/3000148", "1@0/0,2@0/3000148", 2,
-                 0},
-        ForkCase{"grandchild", "1@0/0", "1@0/0,2@0/3000148,3@0/5000000", 1, 0x3000148},
-        ForkCase{"skipped_numbers", "1@0/0,2@0/3000148", "1@0/0,2@0/3000148,5@0/4000000", 2,
-                 0x4000000},
-        ForkCase{"cousins", "1@0/0,2@0/3000148,4@0/6000000", "1@0/0,2@0/3000148,3@0/5000000", 2,
-                 0x5000000},
-        ForkCase{"number_taken_from_another_parent", "1@0/0,3@0/4000000",
-                 "1@0/0,2@0/3000148,3@0/4000000", 1, 0x3000148}),
+    ::testing::Values(ForkCase{"same", "1@0/0", "1@0/0", 1, 0},
+                      ForkCase{"source_promoted", "1@0/0", "1@0/0,2@0/3000148", 1, 0x3000148},
+                      ForkCase{"target_promoted", "1@0/0,2@0/3000148", "1@0/0", 1, 0x3000148},
+                      ForkCase{"both_took_number_two_apart", "1@0/0,2@0/3000148",
+                               "1@0/0,2@0/3000200", 1, 0x3000148},
+                      ForkCase{"both_took_number_two_at_one_place", "1@0/0,2@0/3000148",
+                               "1@0/0,2@0/3000148", 2, 0},
+                      ForkCase{"grandchild", "1@0/0", "1@0/0,2@0/3000148,3@0/5000000", 1,
+                               0x3000148},
+                      ForkCase{"skipped_numbers", "1@0/0,2@0/3000148",
+                               "1@0/0,2@0/3000148,5@0/4000000", 2, 0x4000000},
+                      ForkCase{"cousins", "1@0/0,2@0/3000148,4@0/6000000",
+                               "1@0/0,2@0/3000148,3@0/5000000", 2, 0x5000000},
+                      ForkCase{"number_taken_from_another_parent", "1@0/0,3@0/4000000",
+                               "1@0/0,2@0/3000148,3@0/4000000", 1, 0x3000148}),
     [](const auto& chosen) { return chosen.param.name; });
 
 TEST(ForkPointOf, StrangersHaveNone) {

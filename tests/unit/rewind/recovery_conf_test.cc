@@ -36,10 +36,11 @@ TEST(WithPrimaryConninfo, AnEqualSettingChangesNothing) {
 }
 
 TEST(WithPrimaryConninfo, RecoveryTargetsOfAnEarlierLifeGo) {
-  EXPECT_EQ(WithPrimaryConninfo("recovery_target_time = '2026-01-01'\nrecovery_target = 'immediate'\n"
-                                "Recovery_Target_Action = 'shutdown'\nrecovery_min_apply_delay = 1\n",
-                                "host=a"),
-            "recovery_min_apply_delay = 1\nprimary_conninfo = 'host=a'\n");
+  EXPECT_EQ(
+      WithPrimaryConninfo("recovery_target_time = '2026-01-01'\nrecovery_target = 'immediate'\n"
+                          "Recovery_Target_Action = 'shutdown'\nrecovery_min_apply_delay = 1\n",
+                          "host=a"),
+      "recovery_min_apply_delay = 1\nprimary_conninfo = 'host=a'\n");
 }
 
 TEST(WithPrimaryConninfo, QuotesAndBackslashesAreDoubled) {

@@ -72,7 +72,8 @@ TEST_F(Lock, AKilledHolderFreesIt) {
   ::close(ready[1]);
 }
 
-// The server that is exec'ed under the gate inherits the descriptor; ours must not leak into children.
+// The server that is exec'ed under the gate inherits the descriptor; ours must not leak into
+// children.
 TEST_F(Lock, IsNotInheritedOverExec) {
   std::optional<DirectoryLock> lock = DirectoryLock::Acquire(pgdata());
   const pid_t child = ::fork();

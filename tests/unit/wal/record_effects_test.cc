@@ -95,7 +95,8 @@ TEST_P(EffectsOfMajor, RelationsCreatedAndTruncated) {
   EXPECT_EQ(created.fork, ForkNumber::kInit);
   // 256 is no main fork, though its last byte is.
   for (const int32_t fork : {4, 256, -1}) {
-    EXPECT_THROW(Effect(2, 0x11, create.replace(12, 4, reinterpret_cast<const char*>(&fork), 4)), Error);
+    EXPECT_THROW(Effect(2, 0x11, create.replace(12, 4, reinterpret_cast<const char*>(&fork), 4)),
+                 Error);
   }
   std::string truncate;
   Put<uint32_t>(&truncate, 77);

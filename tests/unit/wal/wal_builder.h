@@ -113,8 +113,8 @@ inline std::string EncodeRecord(const RecordSpec& spec, const PgVersion& version
     Put<uint8_t>(&headers, static_cast<uint8_t>(spec.main_data.size()));
   }
   std::string record;
-  Put<uint32_t>(&record, static_cast<uint32_t>(24 + headers.size() + bodies.size() +
-                                               spec.main_data.size()));
+  Put<uint32_t>(&record,
+                static_cast<uint32_t>(24 + headers.size() + bodies.size() + spec.main_data.size()));
   Put<uint32_t>(&record, spec.xid);
   Put<uint64_t>(&record, 0);
   Put<uint8_t>(&record, spec.info);
@@ -139,7 +139,8 @@ class WalBuilder : public WalFiles {
   static constexpr uint64_t kPage = 8192;
 
   explicit WalBuilder(const PgVersion& version, Lsn start, uint32_t segment_size = 1 << 20,
-                      TimelineId timeline = 1, uint64_t system_identifier = 7'300'000'000'000'000'001)
+                      TimelineId timeline = 1,
+                      uint64_t system_identifier = 7'300'000'000'000'000'001)
       : version_(&version),
         segment_size_(segment_size),
         timeline_(timeline),
@@ -202,8 +203,8 @@ class WalBuilder : public WalFiles {
     }
     return start;
   }
-  // What a restarted server does behind such a record: the next page says so, and its first record is
-  // XLOG_OVERWRITE_CONTRECORD.
+  // What a restarted server does behind such a record: the next page says so, and its first record
+  // is XLOG_OVERWRITE_CONTRECORD.
   Lsn OverwriteContrecord(Lsn lost) {
     next_ = {(next_.value + kPage - 1) / kPage * kPage};
     StartPage(0x0008, 0);

@@ -80,13 +80,14 @@ TEST_P(ReaderOfMajor, ReadsBackWhatWasWritten) {
 
 // One bit read wrongly shifts what follows: each kind of image, with data behind it, decodes.
 TEST_P(ReaderOfMajor, ImagesOfEveryKind) {
-  for (const Image image : {Image::kWhole, Image::kWithHole, Image::kCompressed,
-                            Image::kCompressedWithHole}) {
+  for (const Image image :
+       {Image::kWhole, Image::kWithHole, Image::kCompressed, Image::kCompressedWithHole}) {
     for (const bool applied : {true, false}) {
       WalBuilder wal(WalVersion(GetParam()), kStart);
-      wal.Append({.main_data = "tail",
-                  .blocks = {{.block = 3, .image = image, .image_applied = applied, .data_bytes = 9},
-                             {.block = 4, .same_relation = true, .data_bytes = 1}}});
+      wal.Append(
+          {.main_data = "tail",
+           .blocks = {{.block = 3, .image = image, .image_applied = applied, .data_bytes = 9},
+                      {.block = 4, .same_relation = true, .data_bytes = 1}}});
       WalReader reader(wal, wal.layout());
       reader.Seek(kStart);
       const auto next = reader.Next();
@@ -254,8 +255,8 @@ TEST_F(Reader, LongHeadersAreChecked) {
     uint64_t offset;
     const char* reason;
   };
-  for (const Case& c : {Case{24, "system identifier"}, Case{32, "segment size"},
-                        Case{36, "block size"}}) {
+  for (const Case& c :
+       {Case{24, "system identifier"}, Case{32, "segment size"}, Case{36, "block size"}}) {
     wal_.Xor(kStart + c.offset, 0x01);
     const Walk walk = ReadAll(wal_, kStart);
     EXPECT_TRUE(walk.starts.empty());
@@ -274,8 +275,8 @@ TEST_F(Reader, ARecycledSegmentIsTheEnd) {
   EXPECT_NE(walk.end.reason.find("page address"), std::string::npos) << walk.end.reason;
 }
 
-// Inside of a page that was rewritten, the rest of a recycled page is still the old records, each with a
-// right checksum: only their previous-record links tell.
+// Inside of a page that was rewritten, the rest of a recycled page is still the old records, each
+// with a right checksum: only their previous-record links tell.
 TEST_F(Reader, OldRecordsBehindTheEndAreNotRead) {
   for (int i = 0; i < 20; ++i) wal_.AppendOfSize(104);
   WalBuilder young(WalVersion(15), kStart);
@@ -430,8 +431,9 @@ TEST_F(Reader, WhatIsWholeButNotUnderstoodIsRefusedNotSkipped) {
 
 // Whatever the bytes behind a right checksum are: an answer or an Error, never anything else.
 TEST_F(Reader, HostileRecordBodies) {
-  const Lsn at = wal_.Append({.main_data = "abcdefgh",
-                              .blocks = {{.image = Image::kCompressedWithHole, .data_bytes = 4}, {}}});
+  const Lsn at =
+      wal_.Append({.main_data = "abcdefgh",
+                   .blocks = {{.image = Image::kCompressedWithHole, .data_bytes = 4}, {}}});
   std::vector<uint8_t> original;
   for (uint64_t i = 0; i < 96; ++i) original.push_back(wal_.Byte(at + i));
   uint32_t random = 12345;
