@@ -37,6 +37,19 @@ std::optional<std::string> ReadUpTo(const UniqueFd& fd, size_t bytes_max) {
   return content;
 }
 
+std::optional<size_t> ReadAt(const UniqueFd& fd, uint64_t offset, MutableBytes out) {
+  size_t done = 0;
+  while (done < out.size()) {
+    const ssize_t got =
+        ::pread(fd.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return std::nullopt;
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
 std::string ReadLinkAt(int directory, const char* name) {
   char target[PATH_MAX];
   const ssize_t length = ::readlinkat(directory, name, target, sizeof(target));

@@ -1,7 +1,6 @@
 #include "rewind/copied_blocks.h"
 
 #include <spdlog/fmt/fmt.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -9,6 +8,7 @@
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
+#include "base/file_access.h"
 #include "base/kill_point.h"
 
 namespace pgrejoin {
@@ -21,18 +21,6 @@ constexpr size_t kCrcOffset = 28;
 // A killed run loses at most one such part, and what is under way.
 constexpr uint64_t kSyncParts = 40;
 constexpr uint64_t kSyncBytesMin = 4 << 20;
-
-// What cannot be read counts as not there: it is fetched again.
-size_t ReadSome(int fd, uint64_t offset, MutableBytes out) {
-  size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t got =
-        pread(fd, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (got <= 0) break;
-    done += static_cast<size_t>(got);
-  }
-  return done;
-}
 
 std::map<RelationSegment, uint64_t> BlocksThere(const std::vector<TargetFile>& files) {
   std::map<RelationSegment, uint64_t> blocks;
@@ -57,13 +45,14 @@ BlockRefTable CopiedBlocks::Read(const std::vector<TargetFile>& target_files) co
   BlockRefTable copied(blocks_per_segment_);
   const UniqueFd fd = target_.OpenFile(kPath);
   std::string head(head_.size(), '\0');
-  if (!fd.valid() || ReadSome(fd.get(), 0, std::as_writable_bytes(std::span(head))) < head.size() ||
+  // What cannot be read counts as not there: it is fetched again.
+  if (!fd.valid() || ReadAt(fd, 0, std::as_writable_bytes(std::span(head))) != head.size() ||
       head != head_) {
     return copied;
   }
   const std::map<RelationSegment, uint64_t> there = BlocksThere(target_files);
   Record record;
-  for (uint64_t offset = head.size(); ReadSome(fd.get(), offset, record) == record.size();
+  for (uint64_t offset = head.size(); ReadAt(fd, offset, record) == record.size();
        offset += record.size()) {
     // The end of what was durable when the machine stopped.
     if (LoadLe32(record, kCrcOffset) != ComputeCrc32c(Bytes(record).first(kCrcOffset))) break;

@@ -229,16 +229,9 @@ class DirectoryReader : public SourceReader {
 
   size_t Read(const FetchRequest& request) {
     if (buffer_.size() < request.length) buffer_.resize(request.length);
-    size_t done = 0;
-    while (done < request.length) {
-      const ssize_t got = ::pread(fd_.get(), buffer_.data() + done, request.length - done,
-                                  static_cast<off_t>(request.offset + done));
-      if (got < 0 && errno == EINTR) continue;
-      if (got < 0) throw SystemError(ErrorKind::kUnavailable, tree_.Describe("read", request.path));
-      if (got == 0) break;
-      done += static_cast<size_t>(got);
-    }
-    return done;
+    const auto got = ReadAt(fd_, request.offset, MutableBytes(buffer_).first(request.length));
+    if (!got) throw SystemError(ErrorKind::kUnavailable, tree_.Describe("read", request.path));
+    return *got;
   }
 
   const SourceTree& tree_;

@@ -1,10 +1,7 @@
 #include "wal/wal_files.h"
 
-#include <unistd.h>
-
-#include <cerrno>
-
 #include "base/error.h"
+#include "base/file_access.h"
 #include "pgdata/wal_segment_name.h"
 
 namespace pgrejoin {
@@ -36,16 +33,9 @@ size_t LocalWalFiles::Read(uint64_t segment, uint32_t offset, MutableBytes out) 
     current_ = segment;
   }
   if (!fd_.valid()) return 0;
-  size_t done = 0;
-  while (done < out.size()) {
-    const ssize_t got =
-        ::pread(fd_.get(), out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw SystemError(ErrorKind::kTargetFailed, "could not read WAL segment");
-    if (got == 0) break;
-    done += static_cast<size_t>(got);
-  }
-  return done;
+  const auto got = ReadAt(fd_, offset, out);
+  if (!got) throw SystemError(ErrorKind::kTargetFailed, "could not read WAL segment");
+  return *got;
 }
 
 }  // namespace pgrejoin
