@@ -18,18 +18,25 @@ ControlFile ReadTargetControl(const TargetDirectory& target) {
   return ControlFile::Parse(AsBytes(*content), "target");
 }
 
-bool HasForeignLabel(const TargetDirectory& target) {
+namespace {
+
+// One that cannot be understood is somebody else's.
+std::optional<BackupLabel> ReadLabel(const TargetDirectory& target) {
   const auto content = target.ReadFile(kBackupLabelPath, kLabelBytesMax);
-  if (!content) return false;
-  const auto label = BackupLabel::Parse(*content);
-  return !label || !label->ours;
+  if (!content) return std::nullopt;
+  return BackupLabel::Parse(*content).value_or(BackupLabel{});
+}
+
+}  // namespace
+
+bool HasForeignLabel(const TargetDirectory& target) {
+  const auto label = ReadLabel(target);
+  return label && !label->ours;
 }
 
 std::optional<BackupLabel> ReadOwnLabel(const TargetDirectory& target) {
-  const auto content = target.ReadFile(kBackupLabelPath, kLabelBytesMax);
-  if (!content) return std::nullopt;
-  auto label = BackupLabel::Parse(*content);
-  if (!label || !label->ours) {
+  const auto label = ReadLabel(target);
+  if (label && !label->ours) {
     throw Error(ErrorKind::kNotRewindable,
                 "the target has a backup_label: a base backup that was never started",
                 "Start it once as a standby, or clone the target anew.");
