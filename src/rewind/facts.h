@@ -2,6 +2,7 @@
 // rewind replaces the very files it was found in. The journal keeps it.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -59,6 +60,12 @@ struct RewindFacts {
   // Main forks that this or an earlier attempt may have changed, and how many bytes of each may
   // still be the target's own; what is behind them may be of any source, or zeros.
   std::map<std::string, uint64_t> attempted;
+
+  // They only become fewer.
+  void NoteOwnBytes(const std::string& path, uint64_t own_bytes) {
+    const auto [at, inserted] = attempted.emplace(path, own_bytes);
+    if (!inserted) at->second = std::min(at->second, own_bytes);
+  }
 };
 
 }  // namespace pgrejoin

@@ -375,8 +375,7 @@ void NoteAttempt(const RewindPlan& plan, RewindFacts* facts) {
     if (entry.action == FileAction::kCopyBlocks && entry.on_target && !entry.whole) {
       own_bytes = std::min(entry.target_size, entry.source_size);
     }
-    const auto [at, inserted] = facts->attempted.emplace(entry.path, own_bytes);
-    if (!inserted) at->second = std::min(at->second, own_bytes);
+    facts->NoteOwnBytes(entry.path, own_bytes);
   }
 }
 

@@ -165,6 +165,8 @@ class Rewinder {
 
   void Carry(RewindFacts* facts, const SourceIdentity& identity) {
     RemoveLeftovers(target_);
+    // A run that was killed before its journal has left WAL, and nothing that says whose it is.
+    if (!StagedIsOf(identity, *facts)) ForgetStagedWal(target_);
     RewindRun run(target_, source_, options_, *facts, identity, progress_, /*resumed=*/false);
     try {
       run.Prepare();
@@ -191,10 +193,7 @@ class Rewinder {
   // What is cut may have its old length again before the next attempt.
   RewindRun::NoteCuts CutsInto(RewindFacts* facts, const RewindPlan& plan) {
     return [this, facts, &plan](const std::map<std::string, uint64_t>& cuts) {
-      for (const auto& [path, bytes] : cuts) {
-        const auto [at, inserted] = facts->attempted.emplace(path, bytes);
-        if (!inserted) at->second = std::min(at->second, bytes);
-      }
+      for (const auto& [path, bytes] : cuts) facts->NoteOwnBytes(path, bytes);
       WriteJournal(target_, *facts, plan);
     };
   }
@@ -249,8 +248,11 @@ class Rewinder {
       return false;
     const bool standby = source.in_recovery || facts.source_in_recovery;
     if (standby && source.incarnation != facts.source_incarnation) return false;
-    SourceWal wal(source_, target_, facts, source.history);
-    return wal.StagedIsTheirs(source.flush_lsn);
+    return StagedIsOf(source, facts);
+  }
+
+  bool StagedIsOf(const SourceIdentity& source, const RewindFacts& facts) {
+    return SourceWal(source_, target_, facts, source.history).StagedIsTheirs(source.flush_lsn);
   }
 
   // The earlier attempts copied from a server of facts' line; now it is identity that is copied

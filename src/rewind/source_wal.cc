@@ -149,9 +149,7 @@ void SourceWal::StageForReplay() {
 }
 
 void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
-  // A run that was killed before its journal has left WAL, and nothing that says whose it is.
-  if (!checked_ && !StagedIsTheirs(flush)) BeginLine();
-  checked_ = true;
+  if (!line_begun_) BeginLine();
   if (!installed_) {
     StageForReplay();
     StagePrefix();

@@ -74,7 +74,6 @@ class SourceWal {
   ForkPoint fork_;
   std::string line_;  // what staged segments have to be of
   bool line_begun_;
-  bool checked_ = false;  // whose the staged WAL is
   // An interrupted run has begun to move segments into pg_wal: they count as staged.
   bool installed_;
   uint32_t segment_size_;
