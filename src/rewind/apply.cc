@@ -158,7 +158,7 @@ void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
   }
   const std::map<std::string, uint64_t> cuts = CutsOf(shortfall);
   if (!cuts.empty()) note_cuts(cuts);
-  ApplyShortfall(shortfall);
+  ApplyShortfall(shortfall, cuts);
   GrowRelations(cuts);
 }
 
@@ -228,14 +228,14 @@ void RewindRun::RemoveEntry(const PlanEntry& entry) {
 
 // The source dropped or truncated these while they were copied. Its WAL says so too, but until that
 // is replayed nothing of the target's other life may be visible.
-void RewindRun::ApplyShortfall(const CopyShortfall& shortfall) {
+void RewindRun::ApplyShortfall(const CopyShortfall& shortfall,
+                               const std::map<std::string, uint64_t>& cuts) {
   for (const PlanEntry& entry : plan_.entries) {
     if (shortfall.vanished.contains(entry.path)) {
       target_.Remove(entry.path, FileType::kRegular);
     } else if (entry.action == FileAction::kCopyBlocks) {
-      const auto found = shortfall.shortened_to.find(entry.path);
-      if (found == shortfall.shortened_to.end()) continue;
-      target_.SetLength(entry.path, found->second / kBlockBytes * kBlockBytes);
+      const auto cut = cuts.find(entry.path);
+      if (cut != cuts.end()) target_.SetLength(entry.path, cut->second);
     }
   }
 }

@@ -50,7 +50,7 @@ class RewindRun {
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
   void RemoveEntry(const PlanEntry& entry);
   void GrowRelations(const std::map<std::string, uint64_t>& cuts);
-  void ApplyShortfall(const CopyShortfall& shortfall);
+  void ApplyShortfall(const CopyShortfall& shortfall, const std::map<std::string, uint64_t>& cuts);
   SourceIdentity IdentifyAgain();
   void InstallWal(Lsn end);
   void Sync();
