@@ -1,33 +1,14 @@
 """Faults in the system calls of the tool under test: fault_shim.cc, preloaded."""
 
 import errno
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import environment as envm
+from . import tools
 
 SITES = ("openat2", "pwrite", "pread", "read", "ftruncate", "fsync", "syncfs", "mkdirat", "unlinkat", "renameat",
          "recv", "send")
 FOR_EVER = "+"
-
-
-def shim(root: Path) -> Path:
-    """The library, where the plain user may read it."""
-    built = os.environ.get("PG_REJOIN_FAULT_SHIM")
-    if not built:
-        raise envm.MissingPart("PG_REJOIN_FAULT_SHIM names no fault shim (CMake target fault_shim)")
-    folder = root / "bin"
-    folder.mkdir(exist_ok=True)
-    folder.chmod(0o755)
-    path = folder / "fault_shim.so"
-    if not path.exists():
-        fresh = folder / f"fault_shim.{os.getpid()}"
-        shutil.copyfile(built, fresh)
-        fresh.chmod(0o755)
-        fresh.rename(path)
-    return path
 
 
 @dataclass
@@ -59,4 +40,4 @@ def make(root: Path, data: Path, directory: Path) -> Faults:
     scratch = directory / "faults"
     scratch.mkdir(exist_ok=True)
     scratch.chmod(0o777)
-    return Faults(shim(root), data, scratch)
+    return Faults(tools.built(root, "PG_REJOIN_FAULT_SHIM", "fault_shim.so"), data, scratch)

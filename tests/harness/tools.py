@@ -100,28 +100,34 @@ def pg_rejoin(root: Path) -> Tool:
     return Tool("pg-rejoin", [pg_rejoin_binary(root), "rewind"], needs_checkpoint=False)
 
 
-def pg_rejoin_binary(root: Path) -> Path:
-    configured = os.environ.get("PG_REJOIN_BIN")
+def built(root: Path, variable: str, name: str) -> Path:
+    """What an environment variable names, copied to where the plain user may execute it."""
+    configured = os.environ.get(variable)
     if not configured:
-        raise envm.MissingPart("PG_REJOIN_BIN names no pg-rejoin binary (PG_REJOIN_TOOL=pg_rewind runs the rival instead)")
+        raise envm.MissingPart(f"{variable} names no {name}: tests/README.md says what to set")
     source = Path(configured).resolve()
     if not source.exists():
-        raise envm.MissingPart(f"PG_REJOIN_BIN={configured} does not exist")
+        raise envm.MissingPart(f"{variable}={configured} does not exist")
     folder = root / "bin"
     folder.mkdir(exist_ok=True)
     folder.chmod(0o755)
-    target = folder / "pg-rejoin"
+    target = folder / name
     if not target.exists():
-        fresh = folder / f"pg-rejoin.{os.getpid()}"
+        fresh = folder / f"{name}.{os.getpid()}"
         shutil.copyfile(source, fresh)
         fresh.chmod(0o755)
         fresh.rename(target)
-        alias = folder / "pg_rewind"
-        if not alias.is_symlink():
-            try:
-                alias.symlink_to("pg-rejoin")
-            except FileExistsError:
-                pass  # another worker was quicker
+    return target
+
+
+def pg_rejoin_binary(root: Path) -> Path:
+    target = built(root, "PG_REJOIN_BIN", "pg-rejoin")
+    alias = target.parent / "pg_rewind"
+    if not alias.is_symlink():
+        try:
+            alias.symlink_to("pg-rejoin")
+        except FileExistsError:
+            pass  # another worker was quicker
     return target
 
 
