@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/kill_point.h"
+#include "harness/error_kind.h"
 #include "harness/synthetic_cluster.h"
 #include "pgdata/backup_label.h"
 #include "rewind/journal.h"
@@ -19,6 +20,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::ClusterOptions;
+using testing::KindOf;
 using testing::Put;
 using testing::ReadText;
 using testing::RecordSpec;
@@ -36,16 +38,6 @@ RewindResult RunRewind(const fs::path& data, SyntheticCluster& cluster,
 }
 RewindResult RunRewind(const fs::path& data, SyntheticCluster& cluster) {
   return RunRewind(data, cluster, cluster.Options());
-}
-
-template <typename Call>
-std::optional<ErrorKind> KindOf(const Call& call) {
-  try {
-    call();
-    return std::nullopt;
-  } catch (const Error& error) {
-    return error.kind();
-  }
 }
 
 // The tree without what differs between two equal rewinds: the time in the control file and the

@@ -8,25 +8,17 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "harness/error_kind.h"
 #include "harness/scratch_directory.h"
 
 namespace pgrejoin {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::KindOf;
 using testing::ReadText;
 using testing::Snapshot;
 using testing::WriteText;
-
-template <typename Call>
-std::optional<ErrorKind> KindOf(const Call& call) {
-  try {
-    call();
-    return std::nullopt;
-  } catch (const Error& error) {
-    return error.kind();
-  }
-}
 
 class Target : public ::testing::Test {
  protected:
