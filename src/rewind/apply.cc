@@ -3,8 +3,12 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <map>
+#include <mutex>
 #include <set>
+#include <thread>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -17,6 +21,7 @@ namespace pgrejoin {
 namespace {
 constexpr uint64_t kBlockBytes = 8192;
 constexpr uint32_t kAddBytesMax = 1 << 30;
+constexpr std::chrono::seconds kFollowEvery{1};
 
 std::map<std::string, uint64_t> CutsOf(const CopyShortfall& shortfall) {
   std::map<std::string, uint64_t> cuts;
@@ -136,6 +141,21 @@ void RewindRun::CheckMayChange() const {
 }
 
 void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
+  CopyShortfall shortfall;
+  {
+    const std::jthread follower([this](const std::stop_token& stop) { FollowWal(stop); });
+    shortfall = CopyFiles();
+  }
+  for (const PlanEntry& entry : plan_.entries) {
+    if (entry.action == FileAction::kRemove) RemoveEntry(entry);
+  }
+  const std::map<std::string, uint64_t> cuts = CutsOf(shortfall);
+  if (!cuts.empty()) note_cuts(cuts);
+  ApplyShortfall(shortfall, cuts);
+  GrowRelations(cuts);
+}
+
+CopyShortfall RewindRun::CopyFiles() {
   progress_.Phase("copying");
   progress_.Expect(plan_.bytes_to_copy);
   Copier copier(source_, target_, options_.connections, options_.stop,
@@ -152,14 +172,35 @@ void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
       CopyBlocks(entry, &copier);
     }
   }
-  const CopyShortfall shortfall = copier.Finish();
-  for (const PlanEntry& entry : plan_.entries) {
-    if (entry.action == FileAction::kRemove) RemoveEntry(entry);
+  return copier.Finish();
+}
+
+// Beside the copy. Once a segment is complete the source may remove it (wal_keep_size is 0 by
+// default), maybe long before the copy ends. What goes wrong here is for the last fetch to report.
+void RewindRun::FollowWal(const std::stop_token& stop) {
+  std::mutex mutex;
+  std::condition_variable_any ended;
+  std::unique_lock lock(mutex);
+  const auto stopped = [&] { return stop.stop_requested(); };
+  try {
+    while (!ended.wait_for(lock, stop, kFollowEvery, stopped)) {
+      while (FetchCompletedWal(stop)) continue;
+    }
+  } catch (const Error& error) {
+    LogDebug("not following the source's WAL any more: {}", error.message());
   }
-  const std::map<std::string, uint64_t> cuts = CutsOf(shortfall);
-  if (!cuts.empty()) note_cuts(cuts);
-  ApplyShortfall(shortfall, cuts);
-  GrowRelations(cuts);
+}
+
+// false: no segment has been completed since the last time.
+bool RewindRun::FetchCompletedWal(const std::stop_token& stop) {
+  const uint32_t segment_size = facts_.target_control.wal_segment_size();
+  const Lsn flush = IdentifyAgain().flush_lsn;
+  if (flush.value / segment_size <= staged_to_.value / segment_size) return false;
+  progress_.Expect(flush - staged_to_);
+  wal_.Fetch(staged_to_, flush,
+             {/*connections=*/1, stop, [this](uint64_t bytes) { progress_.Done(bytes); }});
+  staged_to_ = flush;
+  return true;
 }
 
 // The source extends relations without WAL (RelationAddExtraBlocks before 16, bulk extension after)

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <set>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,9 @@ class RewindRun {
   void CheckSpace() const;
   void CheckMayChange() const;
   void ApplyFiles(const NoteCuts& note_cuts);
+  void FollowWal(const std::stop_token& stop);
+  bool FetchCompletedWal(const std::stop_token& stop);
+  CopyShortfall CopyFiles();
   void CopyWhole(const PlanEntry& entry, Copier* copier);
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
   void RemoveEntry(const PlanEntry& entry);
@@ -68,7 +72,7 @@ class RewindRun {
   CopiedBlocks copied_;
   BlockRefTable kept_blocks_;  // of earlier attempts
   RewindPlan plan_;
-  Lsn staged_to_;
+  Lsn staged_to_;                // where fetching WAL has got to
   std::set<std::string> grown_;  // relation files that GrowRelations() made longer
 };
 

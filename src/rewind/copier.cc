@@ -103,7 +103,7 @@ bool Copier::TakeBatch(Batch* batch) {
 }
 
 std::unique_ptr<SourceReader> Copier::OpenReader() {
-  const std::scoped_lock lock(source_mutex_);
+  const std::scoped_lock lock(opening_);
   try {
     std::unique_ptr<SourceReader> reader = source_.OpenReader();
     ++readers_;

@@ -81,8 +81,8 @@ class Copier {
   bool closed_ = false;         // guarded by mutex_
   std::exception_ptr failure_;  // guarded by mutex_
   CopyShortfall shortfall_;     // guarded by mutex_
-  std::mutex source_mutex_;     // OpenReader() belongs to one thread at a time
-  size_t readers_ = 0;          // guarded by source_mutex_
+  std::mutex opening_;          // one connection after the other
+  size_t readers_ = 0;          // guarded by opening_
   std::vector<std::jthread> workers_;
 };
 

@@ -163,10 +163,14 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
                             have.ToString(), flush.ToString()),
                 "Enlarge the volume or remove what is not the database's.");
   }
-  const uint64_t first = SegmentOf(have);
-  const uint64_t first_offset = have.value % segment_size_ / kPageBytes * kPageBytes;
+  Fetch(have, flush, options);
+}
+
+void SourceWal::Fetch(Lsn from, Lsn flush, const SourceWalOptions& options) {
   Copier copier(source_, target_, options.connections, options.stop,
                 [&](const CopyRange&, uint64_t bytes) { options.on_bytes(bytes); });
+  const uint64_t first = SegmentOf(from);
+  const uint64_t first_offset = from.value % segment_size_ / kPageBytes * kPageBytes;
   for (uint64_t segment = first; segment * segment_size_ < flush.value; ++segment) {
     const std::string name = SourceName(segment);
     const std::string staged = StagedPath(name);

@@ -43,6 +43,9 @@ class SourceWal {
   // segment's part before the fork is the target's own. Segments before it that the target's pg_wal
   // lacks are fetched from its archive.
   void Stage(Lsn flush, const SourceWalOptions& options);
+  // Fetches what the source has flushed since Stage() or Fetch() got to from. Nothing relies on it:
+  // another Stage() fetches what is missing.
+  void Fetch(Lsn from, Lsn flush, const SourceWalOptions& options);
   // Whether there is staged WAL of this line, and the source has its last record.
   bool StagedIsTheirs(Lsn flush) const;
   // Reads the staged WAL from the fork.

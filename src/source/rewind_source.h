@@ -3,7 +3,7 @@
 // Everything that comes out of a source is hostile until parsed.
 //
 // Thread rule: a RewindSource and each SourceReader belong to one thread at a time; several
-// readers work in parallel.
+// readers work in parallel. OpenReader() may be called by any thread.
 #pragma once
 
 #include <cstdint>

@@ -2,12 +2,14 @@
 
 import random
 import signal
+import time
 
 import pytest
 
 from harness import environment as envm
 from harness import oracle, scenario, tree, workload
 from harness.cluster import Cluster
+from harness.proxy import CountingProxy
 
 
 @pytest.fixture
@@ -393,6 +395,59 @@ def test_source_recycled_the_wal_of_the_fork(directory, templates, tool, seed, n
     assert run.status == 1, run.describe()
     assert "WAL" in run.output or "segment" in run.output
     assert tree.changes(before, tree.snapshot(pair.target.data)) == []
+
+
+COPYING = 8 << 20  # bytes from the source, more than comes before the copy
+
+
+def test_source_recycles_wal_while_it_is_copied(directory, templates, tool, seed, nodes):
+    """A long copy beside a source that keeps no more WAL than it must: what it writes meanwhile is
+    fetched before it goes."""
+    pair = start(directory, templates, 17, seed, nodes, segment_mb=1, settings={"autovacuum": "off"})
+    pair.target.sql("CREATE TABLE wide AS SELECT g, repeat('x', 1000) v FROM generate_series(1, 80000) g", workload.DATABASE)
+    pair.target.sql("CHECKPOINT")
+    pair.source.wait_replay(pair.target.flush_lsn())
+    promote(pair.source, tool)
+    pair.source.sql("CHECKPOINT")
+    for setting in ("wal_keep_size = '0'", "wal_recycle = off"):
+        with pair.source.session() as cursor:
+            cursor.execute(f"ALTER SYSTEM SET {setting}")
+    pair.source.sql("SELECT pg_reload_conf()")
+    pair.target.sql("DELETE FROM wide WHERE g % 2 = 0", workload.DATABASE)
+    pair.target.stop("fast")
+    proxy = CountingProxy(directory / "proxy", pair.source.socket_directory, slow_after(COPYING))
+    before = segments(pair.source)
+    with open(directory / "output", "w") as output:
+        process = tool.spawn(pair.target.data, pair.source.conninfo("rewind_user", host=proxy.directory), "-R", output=output)
+    while proxy.total < COPYING and process.poll() is None:
+        time.sleep(0.1)
+    during = set()
+    while process.poll() is None:
+        pair.source.sql("SELECT pg_logical_emit_message(false, 'p', repeat('x', 400000)); SELECT pg_switch_wal()")
+        during |= segments(pair.source)
+        time.sleep(2)
+        pair.source.sql("CHECKPOINT")
+    gone = during - before - segments(pair.source)
+    assert len(gone) > 1, "the source removed nothing: this shows nothing"
+    assert process.wait() == 0, (directory / "output").read_text()
+    proxy.close()
+    oracle.verify(pair.target, pair.source)
+
+
+def slow_after(fast_bytes, rate=2 << 20):
+    """For a proxy: a connection gets rate bytes per second when fast_bytes have passed."""
+    seen = 0
+
+    def wait(total):
+        nonlocal seen
+        now, seen = total - seen, total
+        time.sleep(now / rate if total > fast_bytes else 0)
+
+    return wait
+
+
+def segments(node):
+    return {name for name, in node.sql("SELECT name FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'")}
 
 
 def test_relation_of_two_segments(directory, templates, tool, seed, nodes):
