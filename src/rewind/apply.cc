@@ -119,12 +119,26 @@ SourceScan RewindRun::ScanWal(Lsn flush) {
 }
 
 void RewindRun::CheckSpace() const {
-  const uint64_t free = target_.FreeBytes();
-  if (plan_.bytes_to_grow <= free) return;
-  throw Error(ErrorKind::kNotRewindable,
-              fmt::format("the target needs {} MB more disk space and has {} MB",
-                          plan_.bytes_to_grow >> 20, free >> 20),
-              "Enlarge the volume or remove what is not the database's.");
+  struct Need {
+    uint64_t bytes = 0;
+    uint64_t free_bytes = 0;
+    std::string path;  // that is there
+  };
+  std::map<uint64_t, Need> needs;  // by file system
+  for (const PlanEntry& entry : plan_.entries) {
+    const uint64_t bytes = BytesToGrow(entry);
+    if (bytes == 0) continue;
+    const auto [id, free_bytes] = target_.FileSystemOf(entry.path);
+    Need& need = needs[id];
+    need = {need.bytes + bytes, free_bytes, entry.path};
+  }
+  for (const auto& [id, need] : needs) {
+    if (need.bytes <= need.free_bytes) continue;
+    throw Error(ErrorKind::kNotRewindable,
+                fmt::format("the target needs {} MB more disk space where \"{}\" is, and has {} MB",
+                            need.bytes >> 20, need.path, need.free_bytes >> 20),
+                "Enlarge the volume or remove what is not the database's.");
+  }
 }
 
 // What would fail behind the fence is found out before it.

@@ -329,11 +329,7 @@ class Planner {
 
   void Push(PlanEntry entry) {
     plan_.bytes_to_copy += entry.bytes_to_copy;
-    const bool copied =
-        entry.action == FileAction::kCopyWhole || entry.action == FileAction::kCopyBlocks;
-    if (copied && entry.source_size > entry.target_size) {
-      plan_.bytes_to_grow += entry.source_size - entry.target_size;
-    }
+    plan_.bytes_to_grow += BytesToGrow(entry);
     plan_.entries.push_back(std::move(entry));
   }
 
@@ -361,6 +357,13 @@ const char* FileActionName(FileAction action) {
       return "remove";
   }
   return "";
+}
+
+uint64_t BytesToGrow(const PlanEntry& entry) {
+  const bool copied =
+      entry.action == FileAction::kCopyWhole || entry.action == FileAction::kCopyBlocks;
+  return copied && entry.source_size > entry.target_size ? entry.source_size - entry.target_size
+                                                         : 0;
 }
 
 RewindPlan MakePlan(const PlanInput& input) { return Planner(input).Run(); }

@@ -48,6 +48,9 @@ struct RewindPlan {
   uint64_t bytes_to_grow = 0;  // disk space the result needs beyond what is used now
 };
 
+// The part of it that entry needs.
+uint64_t BytesToGrow(const PlanEntry& entry);
+
 struct PlanInput {
   const RewindFacts* facts = nullptr;
   std::vector<SourceFile> source_files;

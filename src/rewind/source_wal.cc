@@ -157,7 +157,7 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
   const Lsn have = Scan(flush, &ignored).end;
-  if (flush > have && flush - have > target_.FreeBytes()) {
+  if (flush > have && flush - have > target_.FileSystemOf(kLinePath).free_bytes) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the source's WAL from {} to {} needs more disk space than there is",
                             have.ToString(), flush.ToString()),

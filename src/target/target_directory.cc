@@ -265,12 +265,15 @@ void TargetDirectory::CheckMayChange(const std::string& path) const {
   if (!may) throw SystemError(ErrorKind::kNotRewindable, Describe("change", path));
 }
 
-uint64_t TargetDirectory::FreeBytes() const {
-  struct statvfs status {};
-  if (::fstatvfs(data_.get(), &status) != 0) {
-    throw SystemError(ErrorKind::kTargetFailed, Describe("stat the file system of", "."));
+TargetDirectory::FileSystem TargetDirectory::FileSystemOf(const std::string& path) const {
+  const auto [parent, name] = OpenParent(path);
+  const int directory = parent.valid() ? parent.get() : data_.get();  // it is to be made
+  struct stat status {};
+  struct statvfs space {};
+  if (::fstat(directory, &status) != 0 || ::fstatvfs(directory, &space) != 0) {
+    throw SystemError(ErrorKind::kTargetFailed, Describe("stat the file system of", path));
   }
-  return uint64_t{status.f_bavail} * status.f_frsize;
+  return {status.st_dev, uint64_t{space.f_bavail} * space.f_frsize};
 }
 
 TargetWriter TargetDirectory::OpenWriter(const std::string& path, bool truncate) {

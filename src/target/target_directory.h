@@ -68,8 +68,13 @@ class TargetDirectory {
   // Throws Error(kNotRewindable) unless this process may write the file, which exists, and create
   // and remove entries in the directory that holds it.
   void CheckMayChange(const std::string& path) const;
-  // Bytes that can still be written on the data directory's file system.
-  uint64_t FreeBytes() const;
+  // Where the files of path's directory are: "pg_wal" and tablespaces may be on volumes of their
+  // own.
+  struct FileSystem {
+    uint64_t id = 0;
+    uint64_t free_bytes = 0;  // that can still be written
+  };
+  FileSystem FileSystemOf(const std::string& path) const;
 
   // Asked by OpenWal() for what is nowhere here; answers with an invalid descriptor if it has none
   // either.

@@ -108,6 +108,18 @@ TEST_F(Target, SymbolicLinksAreNeverFollowed) {
   EXPECT_TRUE(fs::exists(scratch_ / "outside/secret"));
 }
 
+// /dev/shm is a file system of its own, with other room than the data directory's.
+TEST_F(Target, KnowsTheFileSystemOfEachPlace) {
+  const testing::ScratchDirectory elsewhere("/dev/shm");
+  fs::create_symlink(elsewhere.root(), data() / "pg_tblspc/16400");
+  const TargetDirectory target = Open();
+  const auto here = target.FileSystemOf("base/5/16384");
+  const auto there = target.FileSystemOf("pg_tblspc/16400/1");
+  EXPECT_NE(here.id, there.id);
+  EXPECT_LE(there.free_bytes, fs::space("/dev/shm").capacity);
+  EXPECT_EQ(target.FileSystemOf("base/not/yet/made").id, here.id);
+}
+
 TEST_F(Target, WalAndTablespacesMayBeLinks) {
   fs::remove(data() / "pg_wal");
   fs::create_directories(scratch_ / "wal");
@@ -122,6 +134,14 @@ TEST_F(Target, WalAndTablespacesMayBeLinks) {
   target.OpenWriter("pg_tblspc/16400/PG_15_202209061/1", true);
   EXPECT_EQ(ReadText(scratch_ / "wal/00000002.history"), "x");
   EXPECT_TRUE(fs::exists(scratch_ / "space/PG_15_202209061/1"));
+  const auto device = [](const fs::path& path) {
+    struct stat status {};
+    EXPECT_EQ(::stat(path.c_str(), &status), 0);
+    return status.st_dev;
+  };
+  EXPECT_EQ(target.FileSystemOf("pg_wal/1").id, device(scratch_ / "wal"));
+  EXPECT_EQ(target.FileSystemOf("pg_tblspc/16400/PG_15_202209061/1").id,
+            device(scratch_ / "space"));
   // A link below such a root is as forbidden as elsewhere.
   EXPECT_TRUE(KindOf([&] { target.ReadFile("pg_tblspc/16400/inner/secret", 100); }));
   const auto files = List(target);
