@@ -107,6 +107,14 @@ TimelineId ControlFile::timeline() const {
   return std::max(checkpoint().timeline, min_recovery_point_timeline());
 }
 
+std::array<ServerLimit, 5> ControlFile::limits() const {
+  return {{{"max_connections", LoadLe32(raw(), 180)},
+           {"max_worker_processes", LoadLe32(raw(), 184)},
+           {"max_wal_senders", LoadLe32(raw(), 188)},
+           {"max_prepared_transactions", LoadLe32(raw(), 192)},
+           {"max_locks_per_transaction", LoadLe32(raw(), 196)}}};
+}
+
 void ControlFile::Seal() {
   const size_t crc_offset = version_->control_crc_offset;
   StoreLe<uint32_t>(std::as_writable_bytes(std::span(raw_)), crc_offset,

@@ -42,6 +42,12 @@ struct CheckPoint {
 CheckPoint LoadCheckPoint(Bytes bytes);
 inline constexpr size_t kCheckPointBytes = 88;
 
+// A setting of which a hot standby must have at least as much as its primary.
+struct ServerLimit {
+  const char* name;
+  uint32_t value;
+};
+
 class ControlFile {
  public:
   // Validates size, version, CRC and every limit that later arithmetic relies on. whose ("target",
@@ -59,6 +65,8 @@ class ControlFile {
   TimelineId min_recovery_point_timeline() const { return LoadLe32(raw(), 144); }
   Lsn backup_start_point() const { return {LoadLe64(raw(), 152)}; }
   bool wal_log_hints() const { return LoadU8(raw(), 176) != 0; }
+  // CheckRequiredParameterValues(), as the server had them when it ran.
+  std::array<ServerLimit, 5> limits() const;
   uint32_t block_size() const { return LoadLe32(raw(), 216); }
   uint32_t blocks_per_segment() const { return LoadLe32(raw(), 220); }
   uint32_t wal_block_size() const { return LoadLe32(raw(), 224); }

@@ -30,6 +30,19 @@ void Describe(const RewindFacts& facts, RewindResult* result) {
   result->discarded_bytes = facts.discarded_bytes;
 }
 
+// A standby that has less than its primary does not start ("recovery aborted because of
+// insufficient parameter settings"). What the target will be started with is not known here, only
+// what it had.
+void WarnOfLowLimits(const ControlFile& target, const ControlFile& source) {
+  const auto theirs = source.limits();
+  for (size_t i = 0; const ServerLimit& own : target.limits()) {
+    const ServerLimit& needed = theirs[i++];
+    if (own.value >= needed.value) continue;
+    LogWarning("{} was {} on the target and is {} on the source: start the target with {} or more",
+               own.name, own.value, needed.value, needed.value);
+  }
+}
+
 // What the control file of a directory with a journal says about the journal.
 enum class JournalMeaning { kResume, kFinished, kNothingDone, kServerRan };
 
@@ -91,6 +104,7 @@ class Rewinder {
     const SourceIdentity identity = source_.Identify();
     const ControlFile source_control = ReadControlOf(source_);
     CheckCompatible(local.control, source_control);
+    WarnOfLowLimits(local.control, source_control);
     const Divergence divergence = FindDivergence(local, identity);
     result_.source_timeline = identity.history.timeline();
     result_.target_timeline = local.history.timeline();
@@ -260,6 +274,7 @@ class Rewinder {
   void AdoptSource(const SourceIdentity& identity, RewindFacts* facts) {
     const ControlFile control = ReadControlOf(source_);
     CheckRewindable(facts->target_control, identity, control, options_.standby_source);
+    WarnOfLowLimits(facts->target_control, control);
     if (IsTheServerCopiedFrom(identity, *facts)) {
       NoteSource(identity, facts);
       // A standby in the primary's place may have to be replayed from an older checkpoint.

@@ -1,6 +1,7 @@
 """Stories beyond one failover: several timelines, standbys on either side, odd directories."""
 
 import random
+import re
 import signal
 import time
 
@@ -498,3 +499,20 @@ def test_an_empty_directory_is_not_a_target(directory, tool):
     run = tool.rewind(empty, "host=/nonexistent user=rewind_user dbname=postgres", "-R")
     assert run.status == 1, run.describe()
     assert list(empty.iterdir()) == []
+
+
+def test_source_has_higher_limits(directory, templates, tool, seed, nodes):
+    """A standby with less than its primary does not start. How the target will be started nobody can
+    know here; that it had less is said."""
+    tool.expect(upstream_lacks="says nothing")
+    pair = start(directory, templates, 15, seed, nodes)
+    scenario.diverge(pair, "fast", steps=3)
+    pair.source.stop("fast")
+    pair.source.start(extra={"max_connections": "177"})
+    run = rewind(tool, pair.target, pair.source)
+    run.ok()
+    assert re.search("max_connections was [0-9]+ on the target and is 177 on the source", run.output)
+    assert run.output.count(" or more") == 1
+    with pytest.raises(Exception, match="insufficient parameter settings"):
+        pair.target.start()
+    pair.target.start(extra={"max_connections": "177"})

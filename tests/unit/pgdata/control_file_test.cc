@@ -70,6 +70,18 @@ TEST_P(EachMajor, ReadsEveryNamedField) {
   EXPECT_FALSE(control.fenced());
 }
 
+TEST(ControlFileLimits, AreTheOnesOfAHotStandby) {
+  std::string raw = MakeControl({.major = 15});
+  for (uint32_t n = 0; n < 5; ++n) {
+    StoreLe<uint32_t>(std::as_writable_bytes(std::span(raw)), 180 + 4 * n, 100 + n);
+  }
+  SealControl(&raw, 15);
+  const auto limits = ControlFile::Parse(AsBytes(raw), "target").limits();
+  EXPECT_STREQ(limits[0].name, "max_connections");
+  EXPECT_STREQ(limits[4].name, "max_locks_per_transaction");
+  for (uint32_t n = 0; n < 5; ++n) EXPECT_EQ(limits[n].value, 100 + n);
+}
+
 TEST_P(EachMajor, EveryFlippedByteBelowTheChecksumIsDamage) {
   const std::string good = MakeControl({.major = GetParam()});
   const size_t covered = GetParam() >= 18 ? 296 : 292;  // the CRC itself included
