@@ -25,11 +25,11 @@ void ReportResult(const RewindCommandOptions& options, const RewindResult& resul
     return;
   }
   const double seconds = std::chrono::duration<double>(result.duration).count();
-  LogInfo("{} {} of {} in {:.1f} s; discarded {} transactions in {} of WAL",
+  LogInfo("{} {} in {:.1f} s; {} transactions in {} of WAL {}",
           options.dry_run ? "would copy" : "copied",
-          FormatBytes(options.dry_run ? result.bytes_to_copy : result.bytes_copied),
-          FormatBytes(result.bytes_to_copy), seconds, result.discarded_transactions,
-          FormatBytes(result.discarded_bytes));
+          FormatBytes(options.dry_run ? result.bytes_to_copy : result.bytes_copied), seconds,
+          result.discarded_transactions, FormatBytes(result.discarded_bytes),
+          options.dry_run ? "would be discarded" : "were discarded");
   LogInfo("Done!");
 }
 
