@@ -165,6 +165,23 @@ void AddPodOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--run-dir", options->run_dir, "memory emptyDir shared by the containers")
       ->envname("PG_REJOIN_RUN_DIR")
       ->capture_default_str();
+  command
+      ->add_option("--members", options->members,
+                   "every pod name there can be, comma separated: lets the last primary start "
+                   "without the API when all others are its standbys")
+      ->envname("PG_REJOIN_MEMBERS");
+}
+
+void AddSidecarOptions(CLI::App* command, PodOptions* options) {
+  AddPodOptions(command, options);
+  command
+      ->add_option("--gate-dir", options->gate_dir,
+                   "emptyDir shared with the server's container, where pg-rejoin-gate --ask waits")
+      ->envname("PG_REJOIN_GATE_DIR");
+  command
+      ->add_flag("--restart-pod", options->restart_pod,
+                 "delete the own pod when its server has to follow another primary")
+      ->envname("PG_REJOIN_RESTART_POD");
 }
 
 void AddInitOptions(CLI::App* command, PodOptions* options) {
@@ -172,11 +189,6 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
   command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
   command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
       ->envname("PG_REJOIN_PRIMARY_SERVICE");
-  command
-      ->add_option("--members", options->members,
-                   "every pod name there can be, comma separated: lets the last primary start "
-                   "without the API when all others are its standbys")
-      ->envname("PG_REJOIN_MEMBERS");
   command->add_option("--deadline-s", options->deadline_s, "how long to wait before status 10")
       ->envname("PG_REJOIN_DEADLINE_S")
       ->capture_default_str()
@@ -219,9 +231,9 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
                     "although this standby lacks the branch that the record describes");
   command->footer(
       "Example: kubectl exec db-1 -c rejoin -- pg-rejoin promote\n"
-      "Stop or cut off the old primary first if clients can still reach it; delete its pod "
-      "afterwards,\n"
-      "also when it has crashed. Run the command again to finish an interrupted promotion.\n"
+      "Stop or cut off the old primary first if clients can still reach it. Its sidecar makes its "
+      "pod\n"
+      "rejoin. Run the command again to finish an interrupted promotion.\n"
       "Exit status: 0 promoted, or primary already; 10 try again; 11 another pod was promoted\n"
       "meanwhile; 20 refused, nothing changed.");
 }
@@ -341,7 +353,7 @@ const CommandEntry kCommands[] = {
        });
      }},
     {"sidecar", "beside the server: keep the role label and the record",
-     [](CLI::App* command, Commands* commands) { AddPodOptions(command, &commands->pod); },
+     [](CLI::App* command, Commands* commands) { AddSidecarOptions(command, &commands->pod); },
      [](const Commands& commands) {
        return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
          return RunSidecarCommand(commands.pod, std::move(stop));

@@ -1,4 +1,5 @@
-// pg-rejoin-gate --pgdata DIR [--wait-seconds N] [--marks-initdb] -- COMMAND [ARGUMENT...]
+// pg-rejoin-gate --pgdata DIR [--wait-seconds N] [--marks-initdb] [--ask DIR [--ask-seconds N]]
+//                -- COMMAND [ARGUMENT...]
 //
 // Takes the data directory's lock and becomes the server by exec; the server inherits the lock and
 // keeps it for as long as one of its processes lives. The same rule as src/target/directory_lock.h:
@@ -9,12 +10,19 @@
 // it: a killed initdb leaves files that look like a cluster (PG_VERSION and pg_control come early)
 // without the roles, or the database, that the scripts make.
 //
+// --ask: what `pg-rejoin init` has decided may be hours old when the server starts, since the
+// kubelet starts a container again without the init containers. So a directory that would become a
+// read-write server waits for leave. In DIR, which the sidecar shares, the gate writes "request":
+// one line, "<nonce> <what the directory is: empty or primary>"; the sidecar writes "answer":
+// "<nonce> go", or "<nonce> no: <why>". An answer to another nonce is none. Without the sidecar a
+// person may put a file "break-glass" there: the gate removes it and starts the server, once.
+//
 // Copied into foreign images by `pg-rejoin init`, so it is one static file that needs no shell and
 // no library. It often is process 1, which ignores SIGTERM unless there is a handler.
 //
-// Exit status: 2 usage, 21 the lock is held by another, 30 it cannot be had or the directory is
-// half initialised, 126/127 as a shell for a command that cannot be run, 143 ended by SIGTERM;
-// otherwise the command's own.
+// Exit status: 2 usage, 10 no leave to start read-write, 21 the lock is held by another, 30 it
+// cannot be had or the directory is half initialised, 126/127 as a shell for a command that cannot
+// be run, 143 ended by SIGTERM; otherwise the command's own.
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,18 +30,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <time.h>
 #include <unistd.h>
 
 namespace {
 
 constexpr int kStatusUsage = 2;
+constexpr int kStatusNoLeave = 10;
 constexpr int kStatusTargetInUse = 21;
 constexpr int kStatusTargetFailed = 30;
 constexpr int kStatusNotExecutable = 126;
 constexpr int kStatusNotFound = 127;
 constexpr int kStatusTerminated = 128 + SIGTERM;
 constexpr long kWaitSecondsDefault = 5;
+constexpr long kAskSecondsDefault = 300;
 constexpr long kWaitSecondsMax = 3600;
 constexpr long kPollNanoseconds = 100'000'000;
 constexpr size_t kPathMax = 4096;
@@ -42,6 +53,8 @@ struct Arguments {
   const char* pgdata = nullptr;
   long wait_seconds = kWaitSecondsDefault;
   bool marks_initdb = false;
+  const char* ask = nullptr;
+  long ask_seconds = kAskSecondsDefault;
   char** command = nullptr;
 };
 
@@ -55,8 +68,15 @@ void EndAtOnce(int) { _exit(kStatusTerminated); }
 
 [[noreturn]] void FailUsage(const char* what, const char* about) {
   Fail(kStatusUsage, what, about,
-       "Usage: pg-rejoin-gate --pgdata DIR [--wait-seconds N] [--marks-initdb] -- COMMAND "
-       "[ARGUMENT...]");
+       "Usage: pg-rejoin-gate --pgdata DIR [--wait-seconds N] [--marks-initdb] "
+       "[--ask DIR [--ask-seconds N]] -- COMMAND [ARGUMENT...]");
+}
+
+long ParseSeconds(const char* option, const char* value) {
+  char* end = nullptr;
+  const long seconds = strtol(value, &end, 10);
+  if (end != value && *end == '\0' && seconds >= 0 && seconds <= kWaitSecondsMax) return seconds;
+  Fail(kStatusUsage, "invalid value of ", option, "It is a number of seconds, 0 to 3600.");
 }
 
 Arguments Parse(int argc, char** argv) {
@@ -70,21 +90,23 @@ Arguments Parse(int argc, char** argv) {
       arguments.marks_initdb = true;
       continue;
     }
-    const bool takes_value =
-        strcmp(argv[i], "--pgdata") == 0 || strcmp(argv[i], "--wait-seconds") == 0;
-    if (!takes_value) FailUsage("unknown argument ", argv[i]);
-    if (i + 1 >= argc) FailUsage("missing value of ", argv[i]);
-    const char* value = argv[++i];
-    if (strcmp(argv[i - 1], "--pgdata") == 0) {
+    const char* option = argv[i];
+    const char* value = argv[i + 1];  // argv[argc] is a null pointer
+    const auto is = [option](const char* name) { return strcmp(option, name) == 0; };
+    if (!is("--pgdata") && !is("--wait-seconds") && !is("--ask") && !is("--ask-seconds")) {
+      FailUsage("unknown argument ", option);
+    }
+    if (value == nullptr) FailUsage("missing value of ", option);
+    if (is("--pgdata")) {
       arguments.pgdata = value;
-      continue;
+    } else if (is("--ask")) {
+      arguments.ask = value;
+    } else if (is("--wait-seconds")) {
+      arguments.wait_seconds = ParseSeconds(option, value);
+    } else {
+      arguments.ask_seconds = ParseSeconds(option, value);
     }
-    char* end = nullptr;
-    arguments.wait_seconds = strtol(value, &end, 10);
-    if (end == value || *end != '\0' || arguments.wait_seconds < 0 ||
-        arguments.wait_seconds > kWaitSecondsMax) {
-      FailUsage("invalid value of --wait-seconds: ", value);
-    }
+    ++i;
   }
   if (arguments.pgdata == nullptr || arguments.pgdata[0] == '\0') FailUsage("missing --pgdata", "");
   if (arguments.command == nullptr || arguments.command[0] == nullptr) {
@@ -132,22 +154,38 @@ Locks OpenLocks(const char* pgdata) {
   return locks;
 }
 
+class Deadline {
+ public:
+  explicit Deadline(long seconds) : end_(Now() + seconds) {}
+  // false: it is over. Otherwise some time has passed.
+  bool Pause() const {
+    if (Now() >= end_) return false;
+    const timespec pause{0, kPollNanoseconds};
+    nanosleep(&pause, nullptr);
+    return true;
+  }
+
+ private:
+  static time_t Now() {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+  }
+
+  time_t end_;
+};
+
 void TakeLock(int fd, const Arguments& arguments) {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  const time_t deadline = now.tv_sec + arguments.wait_seconds;
+  const Deadline deadline(arguments.wait_seconds);
   while (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) {
       Fail(kStatusTargetFailed, "could not lock the data directory: ", strerror(errno), nullptr);
     }
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    if (now.tv_sec >= deadline) {
+    if (!deadline.Pause()) {
       Fail(kStatusTargetInUse,
            "data directory is in use by another server or rejoin: ", arguments.pgdata,
            "An old server may still run on this volume; it is tried again at the next start.");
     }
-    const timespec pause{0, kPollNanoseconds};
-    nanosleep(&pause, nullptr);
   }
 }
 
@@ -170,6 +208,85 @@ void MarkInitialisation(const char* pgdata) {
   close(file);
 }
 
+// A standby cannot fork history, and a recovery to a point in time is a person's own doing.
+bool IsInRecovery(const char* pgdata) {
+  return access(Join(pgdata, "/standby.signal").text, F_OK) == 0 ||
+         access(Join(pgdata, "/recovery.signal").text, F_OK) == 0;
+}
+
+struct Nonce {
+  char text[33];
+};
+
+Nonce MakeNonce() {
+  unsigned char bytes[16];
+  if (getrandom(bytes, sizeof(bytes), 0) != sizeof(bytes)) {
+    Fail(kStatusTargetFailed, "no random numbers: ", strerror(errno), nullptr);
+  }
+  Nonce nonce;
+  for (size_t i = 0; i < sizeof(bytes); ++i) {
+    snprintf(nonce.text + 2 * i, 3, "%02x", static_cast<unsigned>(bytes[i]));
+  }
+  return nonce;
+}
+
+void WriteRequest(const char* directory, const Nonce& nonce, bool empty) {
+  char text[64];
+  const int length =
+      snprintf(text, sizeof(text), "%s %s\n", nonce.text, empty ? "empty" : "primary");
+  const Path temporary = Join(directory, "/request.new");
+  const int file = open(temporary.text, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0644);
+  if (file < 0 || write(file, text, static_cast<size_t>(length)) != length || close(file) != 0 ||
+      rename(temporary.text, Join(directory, "/request").text) != 0) {
+    Fail(kStatusTargetFailed, "could not ask for leave to start: ", strerror(errno),
+         "--ask needs a directory that this container and the sidecar may write to.");
+  }
+}
+
+// "": none yet.
+struct Answer {
+  char text[512];
+};
+
+Answer ReadAnswer(const char* directory, const Nonce& nonce) {
+  Answer answer{};
+  const int file = open(Join(directory, "/answer").text, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+  if (file < 0) return answer;
+  const ssize_t bytes = read(file, answer.text, sizeof(answer.text) - 1);
+  close(file);
+  const size_t length = strlen(nonce.text);
+  const bool ours = bytes > static_cast<ssize_t>(length) &&
+                    strncmp(answer.text, nonce.text, length) == 0 && answer.text[length] == ' ' &&
+                    answer.text[bytes - 1] == '\n';
+  if (!ours) return {};
+  answer.text[bytes - 1] = '\0';
+  memmove(answer.text, answer.text + length + 1, sizeof(answer.text) - length - 1);
+  return answer;
+}
+
+void AskForLeave(const Arguments& arguments) {
+  const char* directory = arguments.ask;
+  const Nonce nonce = MakeNonce();
+  const bool empty = access(Join(arguments.pgdata, "/PG_VERSION").text, F_OK) != 0;
+  WriteRequest(directory, nonce, empty);
+  dprintf(STDERR_FILENO, "pg-rejoin-gate: asking the sidecar whether this server may be primary\n");
+  const Deadline deadline(arguments.ask_seconds);
+  do {
+    if (unlink(Join(directory, "/break-glass").text) == 0) {
+      dprintf(STDERR_FILENO, "pg-rejoin-gate: warning: started by break-glass, nobody was asked\n");
+      return;
+    }
+    const Answer answer = ReadAnswer(directory, nonce);
+    if (strcmp(answer.text, "go") == 0) return;
+    if (answer.text[0] != '\0') {
+      Fail(kStatusNoLeave, "this server may not start read-write, ", answer.text, nullptr);
+    }
+  } while (deadline.Pause());
+  Fail(kStatusNoLeave, "no leave to start read-write came from the sidecar", "",
+       "See the sidecar's log for why. To start all the same, knowing that no other server is "
+       "primary: touch the file \"break-glass\" in the directory given by --ask.");
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -183,6 +300,7 @@ int main(int argc, char** argv) {
   if (locks.file >= 0) TakeLock(locks.file, arguments);
   if (locks.directory >= 0) TakeLock(locks.directory, arguments);
   if (arguments.marks_initdb) MarkInitialisation(arguments.pgdata);
+  if (arguments.ask != nullptr && !IsInRecovery(arguments.pgdata)) AskForLeave(arguments);
   // exec puts the handlers back to their defaults.
   execvp(arguments.command[0], arguments.command);
   const int status = errno == ENOENT ? kStatusNotFound : kStatusNotExecutable;

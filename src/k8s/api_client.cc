@@ -206,6 +206,20 @@ PatchOutcome ApiClient::PatchPodMetadata(const PodMetadataPatch& patch) {
   return PatchOutcome::kDone;
 }
 
+PatchOutcome ApiClient::DeletePod(const std::string& name, const std::string& uid) {
+  HttpRequest request;
+  request.method = "DELETE";
+  request.target = NamespacePath(kCoreApi, "pods/" + UrlEncode(name));
+  request.content_type = "application/json";
+  request.body = DumpJson(
+      {{"apiVersion", "v1"}, {"kind", "DeleteOptions"}, {"preconditions", {{"uid", uid}}}});
+  const HttpResponse response = SendOnce(request);
+  // 409: the precondition does not hold.
+  if (response.status == 404 || response.status == 409) return PatchOutcome::kNoSuchPod;
+  CheckSuccess(request, response);
+  return PatchOutcome::kDone;
+}
+
 std::optional<ConfigMap> ApiClient::GetConfigMap(const std::string& name) {
   const auto body = GetObject(NamespacePath(kCoreApi, "configmaps/" + UrlEncode(name)));
   if (!body) return std::nullopt;

@@ -67,6 +67,8 @@ class KubernetesApi {
   virtual std::optional<Pod> GetPod(const std::string& name) = 0;
   virtual std::vector<Pod> ListPods(const std::string& label_selector) = 0;
   virtual PatchOutcome PatchPodMetadata(const PodMetadataPatch& patch) = 0;
+  // In the ordinary way, with the pod's grace period. A namesake with another uid is left alone.
+  virtual PatchOutcome DeletePod(const std::string& name, const std::string& uid) = 0;
   virtual std::optional<ConfigMap> GetConfigMap(const std::string& name) = 0;
   // Compare-and-swap: changes the data only if the object still has this resource version. After a
   // lost answer the caller cannot know who won: read again and compare.
@@ -91,6 +93,7 @@ class ApiClient : public KubernetesApi {
   std::optional<Pod> GetPod(const std::string& name) override;
   std::vector<Pod> ListPods(const std::string& label_selector) override;
   PatchOutcome PatchPodMetadata(const PodMetadataPatch& patch) override;
+  PatchOutcome DeletePod(const std::string& name, const std::string& uid) override;
   std::optional<ConfigMap> GetConfigMap(const std::string& name) override;
   UpdateOutcome UpdateConfigMap(const std::string& name, const std::string& resource_version,
                                 const KeyChanges& data) override;

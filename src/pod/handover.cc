@@ -1,10 +1,12 @@
 #include "pod/handover.h"
 
 #include <fcntl.h>
+#include <spdlog/fmt/fmt.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
 #include <cstdio>
 #include <filesystem>
 
@@ -20,6 +22,8 @@ constexpr size_t kGateBytesMax = 16 * 1024 * 1024;
 Error CouldNotWrite(const std::string& path) {
   return SystemError(ErrorKind::kUnavailable, "could not write \"" + path + "\"");
 }
+
+std::string DirectoryNotePath(const PodOptions& options) { return options.run_dir + "/directory"; }
 
 void WriteWhole(const std::string& path, const std::string& content, mode_t mode) {
   const std::string temporary = path + ".new";
@@ -85,6 +89,29 @@ bool WritePassfile(const PodOptions& options) {
   if (std::filesystem::exists(path) && ReadSmallFile(path, "passfile") == line) return false;
   WriteWhole(path, line, 0600);
   return true;
+}
+
+void WriteDirectoryNote(const PodOptions& options, const DirectoryState& state) {
+  WriteWhole(DirectoryNotePath(options),
+             fmt::format("{} {}\n", state.system_identifier, state.history.ToString()), 0600);
+}
+
+std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options) {
+  const std::string path = DirectoryNotePath(options);
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  const std::string text = ReadSmallFile(path, "the note of init");
+  DirectoryNote note;
+  const auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), note.system_identifier);
+  const std::string rest(end, text.data() + text.size());
+  if (error != std::errc() || !rest.starts_with(' ') || !rest.ends_with('\n')) return std::nullopt;
+  const auto history = TimelineHistory::FromString(rest.substr(1, rest.size() - 2));
+  if (history) note.history = *history;
+  return note;
+}
+
+void WriteGateAnswer(const PodOptions& options, const std::string& line) {
+  WriteWhole(options.gate_dir + "/answer", line, 0644);
 }
 
 std::string PrimaryConninfoLine(const std::string& conninfo) {

@@ -1,12 +1,17 @@
-// Files that init leaves for the other containers of the pod: the gate, the passfile, and the three
-// that the clone container reads. All below emptyDirs, written whole or not at all.
+// Files that init and the sidecar leave for the other containers of the pod: the gate, the
+// passfile, the three that the clone container reads, what the directory is, and the answer to a
+// gate that asks. All below emptyDirs, written whole or not at all.
 #pragma once
 
 #include <sys/types.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
+#include "pgdata/timeline_history.h"
 #include "pod/pod_options.h"
+#include "rewind/inspect.h"
 
 namespace pgrejoin {
 
@@ -21,6 +26,18 @@ bool WritePassfile(const PodOptions& options);
 // primary's Service; and takes back what an earlier run told it.
 void WriteCloneRequest(const PodOptions& options, const std::string& host);
 void RemoveCloneRequest(const PodOptions& options);
+
+// Which system and branch the directory is of, for the sidecar, which cannot look. An empty
+// directory has neither. nullopt: nothing was noted, or not by us.
+struct DirectoryNote {
+  uint64_t system_identifier = 0;
+  TimelineHistory history;
+};
+void WriteDirectoryNote(const PodOptions& options, const DirectoryState& state);
+std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options);
+
+// Below --gate-dir, where the gate waits for it (gate/gate.cc).
+void WriteGateAnswer(const PodOptions& options, const std::string& line);
 
 // One line for libpq's passfile that fits every server; user and password escaped.
 std::string PassfileLine(const std::string& user, const std::string& password);

@@ -71,6 +71,7 @@ class InitRun {
       WritePassfile(options_);
       RemoveCloneRequest(options_);
       outcome = RunRounds();
+      if (local_ && outcome.exit_status == 0) WriteDirectoryNote(options_, *local_);
     } catch (const Error& error) {
       outcome = FromError(error);
     } catch (const std::exception& error) {

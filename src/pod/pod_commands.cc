@@ -112,6 +112,7 @@ int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
   ApiClient api = MakeApi(options, kReportTimeout, 1, stop);
   SidecarDependencies outside;
   outside.api = &api;
+  outside.ask = MakeAskServer(options, stop);
   outside.probe = [&options, stop] { return ProbeLocal(options, stop); };
   outside.identify = [&options, stop] {
     return IdentifyServer(LocalRewindConnection(options, stop));

@@ -43,6 +43,8 @@ struct PodOptions {
   int connections = 4;
   std::string run_dir = "/run/pg-rejoin";
   std::string bin_dir = "/pg-rejoin/bin";  // "" = the gate is not handed over
+  std::string gate_dir;                    // where the gate asks; "" = nowhere
+  bool restart_pod = false;                // may delete its own pod to make it rejoin
   std::string termination_log = "/dev/termination-log";
   std::string data_directory_mode = "0700";
 };

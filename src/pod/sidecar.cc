@@ -1,9 +1,15 @@
 #include "pod/sidecar.h"
 
+#include <thread>
+#include <utility>
+
 #include "base/backoff.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "pod/gatekeeper.h"
 #include "pod/handover.h"
+#include "pod/pod_restart.h"
+#include "topology/decision.h"
 #include "topology/promotion.h"
 
 namespace pgrejoin {
@@ -11,6 +17,9 @@ namespace {
 
 constexpr std::chrono::milliseconds kPollInterval{1000};
 constexpr std::chrono::seconds kSyncInterval{5};
+constexpr std::chrono::milliseconds kGateInterval{200};
+// How often a standby is compared with the primary. It takes two looks to restart its pod.
+constexpr std::chrono::seconds kCompareInterval{15};
 constexpr const char* kPrimaryRole = "primary";
 constexpr const char* kReplicaRole = "replica";
 constexpr const char* kNoRole = "";
@@ -50,7 +59,10 @@ void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit) {
 }
 
 Sidecar::Sidecar(const PodOptions& options, const SidecarDependencies& outside)
-    : options_(options), outside_(outside), store_(outside.api, options.record) {}
+    : options_(options),
+      outside_(outside),
+      store_(outside.api, options.record),
+      discovery_(outside.api, MakeDiscoveryOptions(options), outside.ask) {}
 
 void Sidecar::Step(Clock::time_point now) {
   complained_ = false;
@@ -105,10 +117,36 @@ void Sidecar::Sync(LocalRole role) {
   // A server that does not answer for a moment (no free connection) keeps the label it has.
   if (holder && role == LocalRole::kUnknown) return;
   LabelFollower(role);
-  if (!holder && role == LocalRole::kReadWrite) {
-    Complain("this server runs read-write although the authority record names " +
-             read.record.primary + "; delete the pod, and the next one follows");
+  if (!holder) RejoinIfNeeded(role, read.record);
+}
+
+// What init would do to this server's directory, were it asked now. It is asked by making the pod
+// anew.
+void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
+  const bool read_write = role == LocalRole::kReadWrite;
+  const bool due = !last_compared_ || *last_sync_ - *last_compared_ >= kCompareInterval;
+  if (role == LocalRole::kUnknown || restarted_ || (!read_write && !due)) return;
+  last_compared_ = last_sync_;
+  if (read_write) {
+    Complain("this server runs read-write although the authority record names " + record.primary);
   }
+  const SourceIdentity own = outside_.identify();
+  DirectoryState local;
+  local.kind = read_write ? DirectoryKind::kPrimary : DirectoryKind::kStandby;
+  local.system_identifier = own.system_identifier;
+  local.history = own.history;
+  local.end_of_wal = own.flush_lsn;
+  const Decision decision = Decide(local, discovery_.Gather(local));
+  const bool must_rejoin =
+      decision.action == Action::kRewind || (read_write && decision.action == Action::kFollow);
+  const bool was_diverged = std::exchange(diverged_, must_rejoin);
+  if (!must_rejoin || record.paused) {
+    if (read_write) Complain(decision.message);
+    return;
+  }
+  if (!read_write && !was_diverged) return;
+  restarted_ = options_.restart_pod;
+  RestartPod(outside_.api, options_, decision.message);
 }
 
 // Read clients are sent to a replica, so only a server in recovery is called one: a server that
@@ -139,6 +177,12 @@ bool Sidecar::HolderIsFit(const AuthorityStore::Versioned& read) {
 void RunSidecar(const PodOptions& options, const SidecarDependencies& outside,
                 std::stop_token stop) {
   Sidecar sidecar(options, outside);
+  std::jthread gate([&](const std::stop_token& gate_stop) {
+    Gatekeeper gatekeeper(options, outside.api, outside.ask);
+    do {
+      gatekeeper.Step(Gatekeeper::Clock::now());
+    } while (SleepFor(kGateInterval, gate_stop));
+  });
   do {
     sidecar.Step(Sidecar::Clock::now());
   } while (SleepFor(kPollInterval, stop));

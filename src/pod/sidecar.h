@@ -2,14 +2,18 @@
 // of an API, since a failing sidecar would take a healthy database out of its Service.
 //
 // Duties, with --discovery=record:
-//   - the record's holder carries the label <role>=primary while its server is read-write and on
-//   the
-//     record's branch; it takes the label from every other pod;
-//   - a server in recovery is labelled replica; any other has no label, so no Service leads to it;
-//   - a record that cannot be read, or that names nobody, changes no label;
-//   - the holder completes the record: system identifier after the first start, timeline and
-//     history after a promotion that was cut short;
-//   - the passfile follows the Secret.
+//
+// - The record's holder carries the label <role>=primary while its server is read-write and on the
+//   record's branch; it takes the label from every other pod.
+// - A server in recovery is labelled replica; any other has no label, so no Service leads to it.
+// - A record that cannot be read, or that names nobody, changes no label.
+// - The holder completes the record: system identifier after the first start, timeline and history
+//   after a promotion that was cut short.
+// - The gate that asks for leave to start read-write is answered (pod/gatekeeper.h).
+// - A server that has to follow another pod, which the record names and which has confirmed that it
+//   is primary, gets a new pod: at once if it runs read-write, and if it is a standby that has WAL
+//   past the fork, after two looks. Not while the record is paused, nor where init would refuse.
+// - The passfile follows the Secret.
 #pragma once
 
 #include <chrono>
@@ -21,6 +25,7 @@
 #include "k8s/api_client.h"
 #include "pod/pod_options.h"
 #include "topology/authority_record.h"
+#include "topology/discovery.h"
 
 namespace pgrejoin {
 
@@ -30,6 +35,7 @@ struct SidecarDependencies {
   KubernetesApi* api = nullptr;
   std::function<LocalRole()> probe;          // kUnknown when the server does not answer
   std::function<SourceIdentity()> identify;  // throws Error
+  AskServer ask;                             // of other members
 };
 
 class Sidecar {
@@ -45,6 +51,7 @@ class Sidecar {
  private:
   void Sync(LocalRole role);
   void LabelFollower(LocalRole role);
+  void RejoinIfNeeded(LocalRole role, const AuthorityRecord& record);
   bool HolderIsFit(const AuthorityStore::Versioned& read);
   void Try(const std::function<void()>& duty);
   void Complain(const std::string& problem);
@@ -52,8 +59,12 @@ class Sidecar {
   const PodOptions& options_;
   const SidecarDependencies& outside_;
   AuthorityStore store_;
+  Discovery discovery_;
   LocalRole last_role_ = LocalRole::kUnknown;
   std::optional<Clock::time_point> last_sync_;
+  std::optional<Clock::time_point> last_compared_;  // with the primary
+  bool diverged_ = false;                           // then
+  bool restarted_ = false;                          // this pod is on its way out
   std::string last_problem_;
   bool complained_ = false;  // in this step
   // The record as we last completed it, or found it complete.

@@ -67,13 +67,20 @@ PODS_RULE = {
     "apiGroups": [""], "resources": ["pods"], "resourceNames": [f"{NAME}-{i}" for i in range(8)],
     "verbs": ["get", "patch"],
 }
+DELETING_PODS_RULE = {**PODS_RULE, "verbs": ["get", "patch", "delete"]}
 LIST_RULE = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
 SLICES_RULE = {"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list"]}
 EVENTS_RULE = {"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create"]}
 
 
 def test_rights_are_exactly_these(default):
-    assert default.one("Role")["rules"] == [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]
+    assert default.one("Role")["rules"] == [RECORD_RULE, DELETING_PODS_RULE, LIST_RULE, EVENTS_RULE]
+
+
+def test_a_pod_that_is_not_to_restart_itself_may_not(render):
+    rendered = render("--set", "rejoin.restartPod=false")
+    assert rendered.one("Role")["rules"] == [RECORD_RULE, PODS_RULE, LIST_RULE, EVENTS_RULE]
+    assert rendered.env("rejoin")["PG_REJOIN_RESTART_POD"] == "false"
 
 
 @pytest.mark.parametrize("values, rules", [

@@ -37,9 +37,23 @@ def test_agents_need_no_shell(default):
 
 def test_postgres_is_behind_the_gate(default):
     assert default.containers["postgres"]["command"] == [
-        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--", "docker-entrypoint.sh",
-        "postgres",
+        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--ask", "/pg-rejoin/gate", "--",
+        "docker-entrypoint.sh", "postgres",
     ]
+
+
+def test_the_gate_and_the_sidecar_meet_in_one_directory(default):
+    assert default.env("rejoin")["PG_REJOIN_GATE_DIR"] == "/pg-rejoin/gate"
+    for name in ("rejoin", "postgres"):
+        mount = default.mounts(name)["/pg-rejoin/gate"]
+        assert mount["name"] == "rejoin-gate" and not mount.get("readOnly")
+    assert default.volumes["rejoin-gate"]["emptyDir"]["medium"] == "Memory"
+
+
+def test_without_a_record_nobody_asks_and_nobody_restarts(render):
+    rendered = render("--set", "rejoin.discovery=service,rejoin.primaryService=x")
+    assert "--ask" not in rendered.containers["postgres"]["command"]
+    assert not {"PG_REJOIN_GATE_DIR", "PG_REJOIN_RESTART_POD"} & set(rendered.env("rejoin"))
 
 
 def test_the_sidecar_has_no_probe_and_nothing_else_a_readiness_of_its_own(default):
@@ -91,6 +105,8 @@ def test_environment_of_the_sidecar_is_the_contract(default):
         **SHARED_ENV,
         "PG_REJOIN_PROMOTE_USER": "promoter",
         "PG_REJOIN_PROMOTE_PASSWORD_FILE": f"{CREDENTIALS}/promote-password",
+        "PG_REJOIN_GATE_DIR": "/pg-rejoin/gate",
+        "PG_REJOIN_RESTART_POD": "true",
     }
 
 

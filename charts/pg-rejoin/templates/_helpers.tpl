@@ -272,6 +272,13 @@ The passwords that following takes. Promoting takes another one, which the init 
 {{- end -}}
 
 {{/*
+Whether the sidecar may delete its own pod: only the authority record can tell it that it has to.
+*/}}
+{{- define "pg-rejoin.restartsPod" -}}
+{{- and .Values.rejoin.restartPod (eq .Values.rejoin.discovery "record") -}}
+{{- end -}}
+
+{{/*
 What no schema can say: relations between values.
 */}}
 {{- define "pg-rejoin.validate" -}}

@@ -116,6 +116,102 @@ TEST_F(GateTest, InitdbIsMarkedAndItsHalfIsNotStarted) {
   EXPECT_FALSE(std::filesystem::exists(mark));
 }
 
+class AskingGateTest : public GateTest {
+ protected:
+  void SetUp() override {
+    GateTest::SetUp();
+    gate_ = directory_ / "gate";
+    std::filesystem::create_directory(gate_);
+    std::ofstream(options_.pgdata + "/PG_VERSION") << "15\n";
+  }
+  pid_t Ask(const std::string& seconds = "30") {
+    return Start({"--pgdata", options_.pgdata, "--ask", gate_, "--ask-seconds", seconds, "--", "sh",
+                  "-c", "exit 7"});
+  }
+  // The nonce and what follows it.
+  std::pair<std::string, std::string> WaitForRequest() {
+    std::string text;
+    for (int i = 0; i < 200 && text.empty(); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+      text = ReadText(gate_ + "/request");
+    }
+    const size_t space = text.find(' ');
+    return {text.substr(0, space), text.substr(space + 1)};
+  }
+  void Answer(const std::string& line) {
+    std::ofstream(gate_ + "/answer.new") << line << "\n";
+    std::filesystem::rename(gate_ + "/answer.new", gate_ + "/answer");
+  }
+
+  std::string gate_;
+};
+
+TEST_F(AskingGateTest, StartsWhenItMay) {
+  const pid_t gate = Ask();
+  const auto [nonce, kind] = WaitForRequest();
+  EXPECT_EQ(nonce.size(), 32u);
+  EXPECT_EQ(kind, "primary\n");
+  Answer(nonce + " go");
+  EXPECT_EQ(Wait(gate), 7);
+}
+
+TEST_F(AskingGateTest, DoesNotStartWhenItMayNot) {
+  const pid_t gate = Ask();
+  Answer(WaitForRequest().first + " no: another pod is primary");
+  EXPECT_EQ(Wait(gate), 10);
+}
+
+TEST_F(AskingGateTest, AnAnswerToAnotherRequestIsNone) {
+  Answer("00000000000000000000000000000000 go");
+  const pid_t gate = Ask("1");
+  const std::string nonce = WaitForRequest().first;
+  for (const std::string& wrong :
+       {nonce, nonce + "go", nonce.substr(1) + " go", std::string("go"), std::string()}) {
+    Answer(wrong);
+    std::this_thread::sleep_for(std::chrono::milliseconds(150));
+  }
+  EXPECT_EQ(Wait(gate), 10);
+  // And the answer to an earlier request of this very directory.
+  Answer(nonce + " go");
+  EXPECT_EQ(Wait(Ask("0")), 10);
+}
+
+TEST_F(AskingGateTest, AStandbyNeedsNoLeave) {
+  for (const char* name : {"/standby.signal", "/recovery.signal"}) {
+    std::ofstream(options_.pgdata + name) << "";
+    EXPECT_EQ(Wait(Ask("0")), 7) << name;
+    std::filesystem::remove(options_.pgdata + name);
+  }
+  EXPECT_FALSE(std::filesystem::exists(gate_ + "/request"));
+  EXPECT_EQ(Wait(Ask("0")), 10);
+}
+
+TEST_F(AskingGateTest, AnEmptyDirectorySaysSo) {
+  std::filesystem::remove(options_.pgdata + "/PG_VERSION");
+  EXPECT_EQ(Wait(Ask("0")), 10);
+  EXPECT_EQ(WaitForRequest().second, "empty\n");
+}
+
+TEST_F(AskingGateTest, BreakGlassLetsOneStartThrough) {
+  const pid_t gate = Ask();
+  WaitForRequest();
+  std::ofstream(gate_ + "/break-glass") << "";
+  EXPECT_EQ(Wait(gate), 7);
+  EXPECT_EQ(Wait(Ask("0")), 10);
+}
+
+TEST_F(AskingGateTest, SigtermEndsTheQuestionAtOnce) {
+  const pid_t gate = Ask("3600");
+  WaitForRequest();
+  ::kill(gate, SIGTERM);
+  EXPECT_EQ(Wait(gate), 143);
+}
+
+TEST_F(AskingGateTest, WithoutThePlaceToAskNothingStarts) {
+  std::filesystem::remove_all(gate_);
+  EXPECT_EQ(Wait(Ask()), 30);
+}
+
 TEST_F(GateTest, WhatCannotBeLockedOrRunIsAnError) {
   EXPECT_EQ(Run({"--pgdata", directory_ / "no/such/place", "--", "true"}), 30);
   EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--", "/no/such/program"}), 127);
@@ -130,6 +226,8 @@ TEST_F(GateTest, UsageErrors) {
   EXPECT_EQ(Run({"--pgdata", "", "--", "true"}), 2);
   EXPECT_EQ(Run({"--what", "--", "true"}), 2);
   EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--wait-seconds", "soon", "--", "true"}), 2);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--ask", "--", "true"}), 2);
+  EXPECT_EQ(Run({"--pgdata", options_.pgdata, "--ask-seconds", "-1", "--", "true"}), 2);
   EXPECT_EQ(Run({"--pgdata", std::string(5000, 'x'), "--", "true"}), 2);
 }
 

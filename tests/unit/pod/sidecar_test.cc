@@ -20,8 +20,19 @@ class SidecarTest : public PodFixture {
       SourceIdentity identity;
       identity.system_identifier = kSystem;
       identity.history = *TimelineHistory::FromString(history_);
+      identity.flush_lsn = flush_;
       return identity;
     };
+    outside_.ask = [this](const std::string&) {
+      if (primary_history_.empty()) throw Error(ErrorKind::kUnavailable, "no answer");
+      SourceIdentity identity;
+      identity.system_identifier = kSystem;
+      identity.in_recovery = primary_in_recovery_;
+      identity.history = *TimelineHistory::FromString(primary_history_);
+      identity.flush_lsn = {0x9000};
+      return identity;
+    };
+    options_.restart_pod = true;
     api_.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
     sidecar_ = std::make_unique<Sidecar>(options_, outside_);
   }
@@ -45,6 +56,9 @@ class SidecarTest : public PodFixture {
   std::unique_ptr<Sidecar> sidecar_;
   LocalRole role_ = LocalRole::kReadWrite;
   std::string history_ = "1@0/0";
+  Lsn flush_{0x6000};
+  std::string primary_history_;  // what the named other pod says; "": it does not answer
+  bool primary_in_recovery_ = false;
   int identifications_ = 0;
   Sidecar::Clock::time_point now_{seconds(100)};
 };
@@ -157,9 +171,10 @@ TEST_F(SidecarTest, ApiIsAskedAtAModerateRate) {
   counting.AddRecord({{"primary", "x-1"}, {"epoch", "1"}});
   counting.AddPod("x-0");
   outside_.api = &counting;
+  role_ = LocalRole::kInRecovery;
   Sidecar sidecar(options_, outside_);
   for (int second = 0; second < 20; ++second) sidecar.Step(now_ + seconds(second));
-  EXPECT_EQ(reads, 4);
+  EXPECT_EQ(reads, 4 + 2);  // for the labels every 5 s, to compare every 15 s
 }
 
 TEST_F(SidecarTest, DeadApiIsLivedWith) {
@@ -186,6 +201,94 @@ TEST_F(SidecarTest, OtherDiscoveriesKeepNoLabels) {
   options_.discovery = "service";
   Step();
   EXPECT_TRUE(api_.patches.empty());
+}
+
+// x-1 was promoted at 0/5000.
+class RejoinTest : public SidecarTest {
+ protected:
+  void SetUp() override {
+    SidecarTest::SetUp();
+    api_.AddRecord({{"primary", "x-1"},
+                    {"epoch", "2"},
+                    {"system-identifier", std::to_string(kSystem)},
+                    {"history", "1@0/0,2@0/5000"}});
+    primary_history_ = "1@0/0,2@0/5000";
+  }
+  bool Restarted() const { return !api_.deleted.empty(); }
+};
+
+TEST_F(RejoinTest, AStalePrimaryIsMadeAnewAtOnce) {
+  Step();
+  EXPECT_TRUE(Restarted());
+  Step();
+  EXPECT_EQ(api_.deleted, std::vector<std::string>{"x-0"});
+}
+
+TEST_F(RejoinTest, AlsoOneThatHasNothingToUndo) {
+  flush_ = {0x5000};
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
+TEST_F(RejoinTest, OnlyForAPrimaryThatHasConfirmedIt) {
+  primary_history_.clear();
+  Step();
+  EXPECT_FALSE(Restarted());
+  primary_history_ = "1@0/0";  // still on the old branch
+  Step();
+  EXPECT_FALSE(Restarted());
+  primary_history_ = "1@0/0,2@0/5000";
+  primary_in_recovery_ = true;
+  Step();
+  EXPECT_FALSE(Restarted());
+  primary_in_recovery_ = false;
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
+TEST_F(RejoinTest, AStandbyPastTheForkAfterTwoLooks) {
+  role_ = LocalRole::kInRecovery;
+  for (int step = 0; step < 3; ++step) Step();
+  EXPECT_FALSE(Restarted());
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
+TEST_F(RejoinTest, AStandbyThatOnlyLagsIsLeftAlone) {
+  role_ = LocalRole::kInRecovery;
+  flush_ = {0x5000};
+  for (int step = 0; step < 20; ++step) Step();
+  EXPECT_FALSE(Restarted());
+}
+
+TEST_F(RejoinTest, NotWhilePaused) {
+  api_.record()["paused"] = "true";
+  Step();
+  EXPECT_FALSE(Restarted());
+  api_.record().erase("paused");
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
+TEST_F(RejoinTest, NotWithoutLeave) {
+  options_.restart_pod = false;
+  Step();
+  EXPECT_FALSE(Restarted());
+}
+
+// A person promoted it past the one that the record names.
+TEST_F(RejoinTest, NotWhereInitWouldRefuse) {
+  history_ = "1@0/0,2@0/5000,3@0/9800";
+  flush_ = {0xa000};
+  Step();
+  EXPECT_FALSE(Restarted());
+}
+
+TEST_F(RejoinTest, WithoutPermissionItGoesOn) {
+  SetLabel("x-0", "primary");
+  api_.patches_denied = true;
+  EXPECT_NO_THROW(Step());
+  EXPECT_FALSE(Restarted());
 }
 
 TEST_F(SidecarTest, StopEndsItAtOnce) {

@@ -23,6 +23,7 @@ class FakeApi : public KubernetesApi {
   std::vector<ServiceEndpoint> endpoints;
   std::vector<PodMetadataPatch> patches;
   std::vector<NewEvent> events;
+  std::vector<std::string> deleted;  // pods
   int writes = 0;
   std::function<void()> before_update;  // what somebody else does in between
 
@@ -66,6 +67,16 @@ class FakeApi : public KubernetesApi {
     Apply(patch.labels, &found->second.labels);
     Apply(patch.annotations, &found->second.annotations);
     patches.push_back(patch);
+    return PatchOutcome::kDone;
+  }
+  PatchOutcome DeletePod(const std::string& name, const std::string& uid) override {
+    Reach();
+    ++writes;
+    if (patches_denied) throw Error(ErrorKind::kUnavailable, "403 pods is forbidden");
+    const auto found = pods.find(name);
+    if (found == pods.end() || found->second.uid != uid) return PatchOutcome::kNoSuchPod;
+    deleted.push_back(name);
+    pods.erase(found);
     return PatchOutcome::kDone;
   }
   std::optional<ConfigMap> GetConfigMap(const std::string& name) override {
