@@ -177,13 +177,12 @@ part() {
 }
 
 fail_over() {
+  OLD_UID=$(uid_of "$OLD")
   say "\$ kubectl exec $NEW -c rejoin -- pg-rejoin promote"
   k exec "$NEW" -c rejoin -- pg-rejoin promote
-  sql "$NEW" "INSERT INTO orders (origin) SELECT 'only $NEW' FROM generate_series(1, 5)"
-  OLD_UID=$(uid_of "$OLD")
   RETURN_START=$SECONDS
-  say "\$ kubectl delete pod $OLD"
-  k delete pod "$OLD" --wait=false >/dev/null
+  sql "$NEW" "INSERT INTO orders (origin) SELECT 'only $NEW' FROM generate_series(1, 5)"
+  say "that was all; $OLD's sidecar sees that its server is not the primary any more, and restarts its pod"
   eventually "the pod is made again" is_new_pod "$OLD" "$OLD_UID"
   say "$OLD's pod is new, its volume the old one; waiting until it is ready"
   eventually "the old primary's pod is ready" k wait --for=condition=Ready "pod/$OLD" --timeout=5s

@@ -134,7 +134,9 @@ class Release:
 
     def events(self, pod):
         """Those of the pod that now has this name."""
-        uid = self.uid(pod)
+        return self.events_of(self.uid(pod))
+
+    def events_of(self, uid):
         return [event for event in json.loads(self.kubectl("get", "events", "-o", "json"))["items"]
                 if event["involvedObject"].get("uid") == uid]
 
@@ -231,7 +233,10 @@ class Release:
         """Deletes the pod and waits until there is a new one of its name."""
         before = self.uid(pod)
         self.kubectl("delete", "pod", pod, "--wait=false", *arguments)
-        eventually(f"{pod} is made again", lambda: self.uid(pod) != before)
+        self.wait_replaced(pod, before)
+
+    def wait_replaced(self, pod, uid, timeout=120):
+        eventually(f"{pod} is made again", lambda: self.uid(pod) != uid, timeout)
 
     def wait_ready(self, pod, timeout=180):
         eventually(f"{pod} is ready", lambda: pod in self.ready_pods(), timeout)

@@ -1,0 +1,80 @@
+"""Nobody deletes a pod: the sidecar does, when its server has to follow another primary."""
+import signal
+
+from release import READ_WRITE, eventually
+
+
+def restarts(release, pod, container="postgres"):
+    statuses = release.get("pod", pod)["status"]["containerStatuses"]
+    return next(status["restartCount"] for status in statuses if status["name"] == container)
+
+
+def test_old_primary_comes_back_by_itself(release):
+    release.install()
+    old, new = release.roles()
+    release.diverge(old, new, transactions=4)
+    before = release.uid(old)
+    release.promote(new)
+    release.wait_replaced(old, before, timeout=60)
+    release.assert_follows(old, new)
+    found = release.annotations(old)
+    assert found["outcome"] == "rewound" and found["discarded-transactions"] == "4", found
+    assert release.rows(old, "lost") == 0
+    release.assert_same_table(old, new)
+    said = release.events_of(before)
+    assert [e["reason"] for e in said].count("PodRestarted") == 1, said
+
+
+def test_standby_past_the_fork_comes_back_by_itself(release):
+    """Of two standbys the one that has less is promoted: the other one can never stream again as it is."""
+    release.install(replicas=3)
+    old = release.record()["primary"]
+    new, ahead = (pod for pod in ("demo-0", "demo-1", "demo-2") if pod != old)
+    release.make_table(old, new)
+    release.cut(new)
+    release.sql(old, "INSERT INTO t (origin) VALUES ('lost');\n" * 3)
+    release.wait_rows(ahead, "lost", 3)
+    before = release.uid(ahead)
+    release.promote(new)
+    release.sql(new, "INSERT INTO t (origin) VALUES ('kept');")
+    release.wait_replaced(ahead, before, timeout=120)
+    for pod in (old, ahead):
+        release.assert_follows(pod, new)
+        assert (release.rows(pod, "lost"), release.rows(pod, "kept")) == (0, 1), pod
+        assert release.annotations(pod)["outcome"] == "rewound"
+
+
+def test_container_of_a_stale_primary(release):
+    """Only the container starts again, after the promotion and without the init containers: the gate asks first."""
+    release.install("--set", "rejoin.restartPod=false")
+    old, new = release.roles()
+    release.diverge(old, new, transactions=3)
+    release.promote(new)
+    assert release.is_read_write(old)  # nobody has stopped it, and no Service leads to it
+    eventually("the sidecar says what to do", lambda: f"delete pod {old}" in release.logs(old, "rejoin"), 30)
+    assert release.role_label(old) is None
+    release.signal_server(old, signal.SIGKILL)
+    refused = "this server may not start read-write"
+    eventually("the gate has refused", lambda: refused in release.logs(old, "postgres")
+               + release.logs(old, "postgres", previous=True), 60)
+    assert restarts(release, old) >= 1
+    assert READ_WRITE not in release.logs(old, "postgres"), release.logs(old, "postgres")
+    release.delete_pod(old)
+    release.assert_follows(old, new)
+    assert release.annotations(old)["discarded-transactions"] == "3"
+
+
+def test_container_of_the_primary(release):
+    """The record still names it: it goes on being the primary, in the same pod."""
+    release.install()
+    primary, standby = release.roles()
+    release.make_table(primary, standby)
+    before = release.uid(primary)
+    release.signal_server(primary, signal.SIGKILL)
+    eventually("the container is started again", lambda: restarts(release, primary) == 1, 60)
+    release.wait_ready(primary)
+    assert release.uid(primary) == before
+    assert release.is_read_write(primary)
+    release.sql(primary, "INSERT INTO t (origin) VALUES ('after');")
+    release.wait_rows(standby, "after", 1)
+    assert release.role_label(primary) == "primary"
