@@ -48,6 +48,11 @@ host  all         all 127.0.0.1/32 scram-sha-256
 host  replication all 127.0.0.1/32 scram-sha-256
 """
 
+# Beside the data directory of a node that has a directory of its own. Its link is the same text on every node, as
+# on machines of their own: servers, and the tool, run in the data directory.
+TABLESPACE_DIRECTORY = "space"
+TABLESPACE_LINK = f"/proc/self/cwd/../{TABLESPACE_DIRECTORY}"
+
 IMPOSSIBLE_PID = 4194304 + 1000  # above the kernel's largest pid_max
 
 REWIND_PASSWORD = "canary-7f3a"
@@ -231,6 +236,9 @@ class Cluster:
     def make_standby(self, primary: "Cluster", user="rewind_user") -> None:
         """Turns this stopped directory into a streaming standby of `primary`."""
         self.append_conf(f"primary_conninfo = '{primary.conninfo(user, application_name=self.name)}'", "postgresql.auto.conf")
+        self.signal_standby()
+
+    def signal_standby(self) -> None:
         signal_file = self.data / "standby.signal"
         signal_file.touch()
         signal_file.chmod(0o600)
@@ -241,6 +249,18 @@ class Cluster:
             return "\n".join(f"  | {line}" for line in self.log.read_text(errors="replace").splitlines()[-lines:])
         except FileNotFoundError:
             return "  | (no log)"
+
+    def create_tablespace(self, name: str) -> None:
+        """Outside of the data directory. A standby must be copied afterwards: replay would use our directory."""
+        place = self.directory / TABLESPACE_DIRECTORY
+        place.mkdir(mode=0o700)
+        envm.give(place)
+        self.sql(f"CREATE TABLESPACE {name} LOCATION '{place}'")
+        link = self.data / "pg_tblspc" / str(self.value("SELECT oid FROM pg_tablespace WHERE spcname = %s", args=[name]))
+        fresh = link.with_suffix(".new")
+        fresh.symlink_to(TABLESPACE_LINK)
+        envm.give(fresh)
+        fresh.rename(link)
 
     def wipe(self) -> None:
         self.kill()
@@ -298,6 +318,9 @@ def base_backup(cursor, major: int, source: Path, target: Path) -> None:
     cursor.execute("SELECT pg_start_backup('harness', true, false)" if old else "SELECT pg_backup_start('harness', true)")
     # A file may vanish while it is copied: that is what a base backup is.
     envm.run(["cp", "-a", "--", source, target], check=False)
+    if (source.parent / TABLESPACE_DIRECTORY).exists():
+        envm.remove_tree(target.parent / TABLESPACE_DIRECTORY)
+        envm.run(["cp", "-a", "--", source.parent / TABLESPACE_DIRECTORY, target.parent], check=False)
     cursor.execute("SELECT labelfile FROM pg_stop_backup(false, false)" if old else "SELECT labelfile FROM pg_backup_stop(false)")
     label = cursor.fetchone()[0]
     for name in ("postmaster.pid", "postmaster.opts"):
@@ -305,6 +328,16 @@ def base_backup(cursor, major: int, source: Path, target: Path) -> None:
     path = target / "backup_label"
     path.write_text(label)
     envm.give(path)
+
+
+def inside(data: Path, path: str) -> Path:
+    """A path in a data directory as its server sees it."""
+    folder, _, rest = path.partition("/")
+    oid, _, rest = rest.partition("/")
+    link = data / folder / oid
+    if folder == "pg_tblspc" and link.is_symlink() and os.readlink(link) == TABLESPACE_LINK:
+        return data.parent / TABLESPACE_DIRECTORY / rest
+    return data / path
 
 
 def free_port() -> int:

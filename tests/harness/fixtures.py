@@ -127,6 +127,15 @@ def directory(root, request):
     finish(path, report is not None and not report.failed)
 
 
+@pytest.fixture
+def nodes(directory):
+    """Collects servers, so that a failed story leaves none behind."""
+    found = []
+    yield found
+    for node in found:
+        node.kill()
+
+
 @pytest.fixture(scope="module")
 def shared_directory(root, request):
     """Makes directories for what tests of a module share: kept when one of them failed."""

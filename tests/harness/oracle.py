@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import environment as envm
 from . import pages
-from .cluster import Cluster, ServerFailed, children_of
+from .cluster import Cluster, ServerFailed, children_of, inside
 from .workload import DATABASE
 
 ROWS = r"""
@@ -119,9 +119,9 @@ def read_files(data: Path, relations: dict) -> dict:
                     continue
                 for segment in range(64):
                     file = path + fork + (f".{segment}" if segment else "")
-                    if not (data / file).exists():
+                    if not inside(data, file).exists():
                         break
-                    found[file] = (data / file).read_bytes()
+                    found[file] = inside(data, file).read_bytes()
     return found
 
 
@@ -218,9 +218,10 @@ def check_checksums(node: Cluster, scratch: Path) -> list:
     (twin / "global" / "pg_control").unlink()
     shutil.copy(control, twin / "global" / "pg_control")
     envm.give(twin / "global" / "pg_control")
-    for version in twin.glob("pg_tblspc/*/PG_*"):
-        version.rename(version.parent / "PG_15_202209061")
-    done = envm.run([envm.debian_program("pg_checksums"), "--check", "-D", twin], check=False)
+    for tablespace in (twin / "pg_tblspc").iterdir():
+        for version in inside(twin, f"pg_tblspc/{tablespace.name}").glob("PG_*"):
+            version.rename(version.parent / "PG_15_202209061")
+    done = envm.run([envm.debian_program("pg_checksums"), "--check", "-D", twin], check=False, cwd=twin)
     envm.remove_tree(twin)
     if done.returncode != 0 or "Bad checksums:  0" not in done.stdout:
         return [f"pg_checksums: {done.stdout[-500:]}{done.stderr[-1500:]}"]

@@ -16,6 +16,15 @@ from . import environment as envm
 STOP_MODES = ("fast", "immediate", "kill")
 
 
+def own_directory(directory: Path, name: str) -> Path:
+    """For a node with a tablespace beside its data directory."""
+    path = directory / name
+    path.mkdir()
+    path.chmod(0o755)
+    envm.give(path)
+    return path
+
+
 @dataclass
 class Story:
     """What happened, for the report of a failed run."""
@@ -63,27 +72,31 @@ class Prepared:
 
 
 def start_pair(directory: Path, templates: Path, major: int, seed: int, *, checksums=True, segment_mb=None,
-               settings: dict | None = None, tcp=False) -> Pair:
-    """A primary with data and a streaming standby."""
+               settings: dict | None = None, tcp=False, furnish: Callable[[Cluster], None] | None = None, apart=False) -> Pair:
+    """A primary with data and a streaming standby. `furnish` makes more of what both have. `apart`: each node has
+    a directory of its own, and may have a tablespace."""
     rng = random.Random(f"{seed}/pair")
     story = Story(seed)
     segment_mb = segment_mb or rng.choice([1, 1, 16])
     settings = dict(settings or {})
     settings.setdefault("wal_compression", rng.choice(["off", "on"]))
     settings.setdefault("track_commit_timestamp", rng.choice(["off", "on"]))
-    primary = Cluster(directory, major, "p", settings=settings)
-    standby = Cluster(directory, major, "s", settings=settings, tcp=tcp)
+    place = (lambda name: own_directory(directory, name)) if apart else (lambda name: directory)
+    primary = Cluster(place("p"), major, "p", settings=settings)
+    standby = Cluster(place("s"), major, "s", settings=settings, tcp=tcp)
     base = template(templates, major, checksums=checksums, segment_mb=segment_mb)
     envm.copy_tree(base, primary.data)
     primary.start()
-    if rng.random() < 0.5:
-        workload.create_schema(primary, seed)
-        hot_copy(primary, standby.data)
-        story.tell("standby by a base backup of the running primary")
-    else:
+    from_running = rng.random() < 0.5 or apart
+    if not from_running:
         envm.copy_tree(base, standby.data)
-        workload.create_schema(primary, seed)
-        story.tell("standby by a copy of the stopped template")
+    workload.create_schema(primary, seed)
+    if furnish:
+        furnish(primary)
+    if from_running:
+        hot_copy(primary, standby.data)
+    story.tell("standby by a base backup of the running primary" if from_running else
+               "standby by a copy of the stopped template")
     standby.make_standby(primary)
     standby.start()
     story.tell(f"major {major}, {segment_mb} MB segments, {settings}")

@@ -53,11 +53,11 @@ class Tool:
         return [*self.command, "-D", str(target), f"--source-server={source}", *options]
 
     def rewind(self, target: Path, source: str, *options: str, env=None, timeout=180) -> Run:
-        return self.run_args(self.args(target, source, *options), env=env, timeout=timeout)
+        return self.run_args(self.args(target, source, *options), env=env, timeout=timeout, cwd=target)
 
-    def run_args(self, args, env=None, timeout=180) -> Run:
+    def run_args(self, args, env=None, timeout=180, cwd=None) -> Run:
         begin = time.monotonic()
-        done = envm.run(args, check=False, env=env, timeout=timeout)
+        done = envm.run(args, check=False, env=env, timeout=timeout, cwd=cwd)
         return Run([str(a) for a in args], done.returncode, done.stdout, done.stderr, time.monotonic() - begin)
 
     def spawn(self, target: Path, source: str, *options: str, env=None, output=subprocess.DEVNULL) -> subprocess.Popen:

@@ -5,6 +5,7 @@ affair. Statements may fail (locks, deadlocks, relations dropped by another conn
 statement is part of the workload, a lost connection ends it.
 """
 
+import io
 import itertools
 import random
 import threading
@@ -32,8 +33,9 @@ TOAST = "(SELECT string_agg(md5(random()::text || g), '') FROM generate_series(1
 class Session:
     """One connection with its own stream of choices."""
 
-    def __init__(self, cluster, rng: random.Random, label: str):
+    def __init__(self, cluster, rng: random.Random, label: str, menu: dict):
         self.rng = rng
+        self.menu = menu
         self.label = label
         self.cluster = cluster
         self.connection = cluster.connect(DATABASE)
@@ -73,7 +75,7 @@ class Session:
 
     def step(self) -> None:
         """One operation, committed unless it says otherwise."""
-        operation = self.rng.choices(OPERATIONS, WEIGHTS)[0]
+        operation = self.rng.choices(list(self.menu), list(self.menu.values()))[0]
         try:
             try:
                 operation(self)
@@ -215,6 +217,14 @@ def create_table_as(s: Session) -> None:
     s.sql(f"CREATE TABLE {s.new_name('x')} AS SELECT id, k, v FROM {s.table()} LIMIT 2000")
 
 
+def bulk_load(s: Session) -> None:
+    """COPY into a table of the same transaction: its rows are frozen and all-visible from the start."""
+    name = s.new_name("x")
+    s.sql(f"CREATE TABLE {name} (id serial PRIMARY KEY, k int, pad text)")
+    rows = "".join(f"{n}\t{'c' * 80}\n" for n in range(s.rng.choice([100, 5000])))
+    s.cursor.copy_expert(f"COPY {name} (k, pad) FROM stdin WITH (FREEZE)", io.StringIO(rows))
+
+
 def drop_table(s: Session) -> None:
     name = s.some("r", "relname LIKE 'x\\_%'")
     if name:
@@ -285,12 +295,16 @@ def finish_prepared(s: Session) -> None:
 MENU = {
     insert: 14, insert_many: 4, update: 10, update_hot: 8, delete: 6, toast: 6, rolled_back: 4, savepoints: 4,
     row_locks: 4, sequence: 2, vacuum: 5, shrink: 2, rewrite: 2, create_index: 3, drop_index: 2, analyze: 1,
-    checkpoint: 1, switch_wal: 1, truncate: 2, create_table: 3, create_table_as: 2, drop_table: 2,
+    checkpoint: 1, switch_wal: 1, truncate: 2, create_table: 3, create_table_as: 2, bulk_load: 1, drop_table: 2,
     change_logged: 1, unlogged_rows: 2, materialized_view: 1, large_object: 1, role: 1, logical_message: 1,
     create_database: 0.3, drop_database: 0.2, prepare: 2, finish_prepared: 1,
 }
-OPERATIONS = list(MENU)
-WEIGHTS = list(MENU.values())
+# What makes files come, go and shrink.
+UPHEAVAL = {
+    insert: 2, insert_many: 4, update: 2, delete: 2, shrink: 3, rewrite: 6, create_index: 2, drop_index: 2, checkpoint: 1,
+    truncate: 4, create_table: 3, create_table_as: 2, bulk_load: 5, drop_table: 6, change_logged: 2, materialized_view: 1,
+    create_database: 2, drop_database: 2,
+}
 
 
 def create_schema(cluster, seed: int) -> None:
@@ -311,7 +325,7 @@ def create_schema(cluster, seed: int) -> None:
 class Workload:
     """`steps` operations on each of `connections` connections, or until stopped or cut off."""
 
-    def __init__(self, cluster, seed, label: str, connections=3, steps=40):
+    def __init__(self, cluster, seed, label: str, connections=3, steps=40, menu=None):
         self.cluster = cluster
         self.label = label
         self.stopping = threading.Event()
@@ -319,7 +333,7 @@ class Workload:
         self.cut_off = False
         self.steps = steps
         self.sessions = [
-            Session(cluster, random.Random(f"{seed}/{label}/{n}"), f"{label}{n}") for n in range(connections)]
+            Session(cluster, random.Random(f"{seed}/{label}/{n}"), f"{label}{n}", menu or MENU) for n in range(connections)]
         self.threads = [threading.Thread(target=self._run, args=(s,), daemon=True) for s in self.sessions]
 
     def _run(self, session: Session) -> None:

@@ -6,10 +6,7 @@ import pytest
 
 from harness import oracle, scenario, workload
 from harness.environment import MAJORS
-
-
-# All resource managers but hash: a plain standby of 16 stops at "inconsistent page" in Hash/DELETE.
-CONSISTENCY = {"wal_consistency_checking": "heap, heap2, btree, gin, gist, spgist, brin, sequence, generic"}
+from harness.situation import consistency_checking
 
 
 @pytest.mark.parametrize("protection", ["checksums", "hints"])
@@ -17,9 +14,7 @@ CONSISTENCY = {"wal_consistency_checking": "heap, heap2, btree, gin, gist, spgis
 @pytest.mark.parametrize("major", MAJORS)
 def test_rewind(major, stop_mode, protection, directory, templates, tool, seed):
     rng = random.Random(f"{seed}/matrix")
-    # Not hash: before 17 a bucket's clean-up logs the image of a page that it has not locked.
-    checked = "heap2,heap,btree,gin,gist,sequence,spgist,brin,generic"
-    settings = {"wal_consistency_checking": checked} if rng.random() < 0.25 else {}
+    settings = {"wal_consistency_checking": consistency_checking(major)} if rng.random() < 0.25 else {}
     checksums = protection == "checksums"
     pair = scenario.start_pair(directory, templates, major, seed, checksums=checksums, settings=settings)
     try:

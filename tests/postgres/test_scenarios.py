@@ -13,15 +13,6 @@ from harness.cluster import Cluster
 from harness.proxy import CountingProxy
 
 
-@pytest.fixture
-def nodes(directory):
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 def start(directory, templates, major, seed, nodes, **options):
     pair = scenario.start_pair(directory, templates, major, seed, **options)
     nodes += [pair.target, pair.source]
