@@ -14,6 +14,7 @@ class Situation:
     checksums: bool       # otherwise wal_log_hints
     segment_mb: int
     settings: dict
+    consistency: bool     # replay compares each page with an image of it: wal_consistency_checking
     tablespace: str       # none | real | in place
     template: str         # none | untouched | changed: of a database that both sides copy after the fork
     strategy: str         # of that copy: wal_log | file_copy
@@ -47,6 +48,7 @@ def draw(major: int, rng: random.Random) -> Situation:
         checksums=rng.random() < 0.5,
         segment_mb=rng.choice([1, 1, 2, 16]),
         settings=draw_settings(major, rng),
+        consistency=rng.random() < 0.1,
         tablespace=rng.choices(["none", "real", "in place"], [3, 1, 1])[0],
         template=rng.choices(["none", "untouched", "changed"], [4, 3, 1])[0],
         strategy=rng.choices(["wal_log", "file_copy"], [3, 1])[0],
@@ -64,15 +66,12 @@ def draw(major: int, rng: random.Random) -> Situation:
 
 def draw_settings(major: int, rng: random.Random) -> dict:
     """Of all nodes. Small buffers make dirty pages reach the disk early and in any order."""
-    settings = {
+    return {
         "wal_compression": compression(major, rng.choice(["off", "on", "lz4", "zstd"])),
         "wal_level": rng.choice(["replica", "logical"]),
         "shared_buffers": rng.choice(["1MB", "16MB"]),
         "track_commit_timestamp": rng.choice(["off", "on"]),
     }
-    if rng.random() < 0.1:
-        settings["wal_consistency_checking"] = consistency_checking(major)
-    return settings
 
 
 def compression(major: int, wanted: str) -> str:

@@ -29,7 +29,7 @@ def test_random(number, directory, templates, tool, kill_points, seed, nodes, re
     drawn = situation.draw(MAJORS[number % len(MAJORS)], rng)
     print(drawn)
     Play(drawn, rng, seed, directory, tool, kill_points, nodes).run(templates)
-    if "wal_consistency_checking" in drawn.settings:
+    if drawn.consistency:
         record_property("tally", "with wal_consistency_checking")
 
 
@@ -79,6 +79,9 @@ class Play:
         return pair
 
     def furnish(self, primary) -> None:
+        if self.drawn.consistency:
+            checked = situation.consistency_checking(self.drawn.major)
+            primary.sql(f"ALTER DATABASE {workload.DATABASE} SET wal_consistency_checking = '{checked}'")
         if self.drawn.tablespace == "real":
             primary.create_tablespace("away")
         elif self.drawn.tablespace == "in place":
