@@ -26,6 +26,7 @@ const std::string kStagedDirectory = kDirectory + "/source";
 // The line that staged segments are of: they are worthless for another one.
 const std::string kLinePath = kDirectory + "/line";
 const std::string kAsideDirectory(kDivergedWalDirectory);
+const std::string kSuperseded = kDirectory + "/superseded";
 const std::string kAsideDone = kDirectory + "/diverged.done";
 constexpr size_t kLineBytesMax = 1 << 20;
 
@@ -107,14 +108,19 @@ void SourceWal::StagePrefix() {
   LocalWalFiles own([this](const std::string& name) { return target_.OpenWal(name); },
                     facts_.target_history, segment_size_);
   TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
+  CopySegmentPart(own, segment, fork_.lsn.value % segment_size_, writer);
+}
+
+void SourceWal::CopySegmentPart(WalFiles& from, uint64_t segment, uint64_t end,
+                                TargetWriter& writer) const {
   std::vector<std::byte> buffer(kCopyBytes);
-  const uint64_t end = fork_.lsn.value % segment_size_;
   for (uint64_t offset = 0; offset < end; offset += buffer.size()) {
     const MutableBytes piece =
         MutableBytes(buffer).first(std::min<uint64_t>(buffer.size(), end - offset));
-    const size_t got = own.Read(segment, static_cast<uint32_t>(offset), piece);
+    const size_t got = from.Read(segment, static_cast<uint32_t>(offset), piece);
     if (got < piece.size()) {
-      throw Error(ErrorKind::kNotRewindable, "the target's WAL segment of the fork is incomplete");
+      throw Error(ErrorKind::kNotRewindable,
+                  fmt::format("WAL segment {} is incomplete", SourceName(segment)));
     }
     writer.WriteAt(offset, piece);
   }
@@ -330,6 +336,32 @@ void SourceWal::Install(Lsn end) {
     target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/true);
     target_.Rename(StagedPath(name), "pg_wal/" + name);
     KillPoint("wal-segment-installed");
+  }
+  InstallSuperseded(end);
+}
+
+// Where a timeline ends inside a segment, recovery reads its records from the next timeline's file,
+// which begins with a copy of them. But the state of a prepared transaction it reads, as long as it
+// replays the old timeline, from the file of that name (XLogReadDetermineTimeline in xlogutils.c).
+void SourceWal::InstallSuperseded(Lsn end) {
+  LocalWalFiles installed(
+      [this](const std::string& name) { return target_.OpenFile("pg_wal/" + name); }, history_,
+      segment_size_);
+  const auto& entries = history_.entries();
+  for (size_t next = 1; next < entries.size(); ++next) {
+    const Lsn switched = entries[next].begin;
+    const uint64_t offset = switched.value % segment_size_;
+    if (switched < fork_.lsn || end < switched || offset == 0) continue;
+    const uint64_t segment = SegmentOf(switched);
+    const std::string name = WalSegmentName{entries[next - 1].tli, segment}.ToString(segment_size_);
+    target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/true);
+    // By a rename: at the fork the target's own file has that name, and a later attempt may read
+    // it.
+    TargetWriter writer = target_.OpenWriter(kSuperseded, /*truncate=*/true);
+    CopySegmentPart(installed, segment, offset, writer);
+    writer.SetLength(segment_size_);
+    writer.Sync();
+    target_.Rename(kSuperseded, "pg_wal/" + name);
   }
 }
 

@@ -69,6 +69,8 @@ class SourceWal {
   void ZeroAfterFork(const std::string& name);
   void FetchHistories();
   void InstallForReplay();
+  void InstallSuperseded(Lsn end);
+  void CopySegmentPart(WalFiles& from, uint64_t segment, uint64_t end, TargetWriter& writer) const;
 
   RewindSource& source_;
   TargetDirectory& target_;

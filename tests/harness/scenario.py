@@ -107,6 +107,8 @@ def add_standby(primary: Cluster, directory: Path, name: str, upstream: Cluster 
     """One more standby of a running primary, streaming from `upstream`."""
     node = Cluster(directory, primary.major, name, settings=primary.settings)
     hot_copy(primary, node.data)
+    if upstream and upstream is not primary:  # the copy may hold WAL that the upstream must not be promoted without
+        upstream.wait_replay(primary.flush_lsn())
     node.make_standby(upstream or primary)
     return node.start() if started else node
 

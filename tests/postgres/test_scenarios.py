@@ -217,6 +217,26 @@ def test_same_timeline_number_other_history(major, apart, directory, templates, 
     oracle.verify(two, one)
 
 
+@pytest.mark.parametrize("major", [15, 18])
+def test_prepared_in_the_last_segment_of_a_timeline(major, directory, templates, tool, seed, nodes):
+    """A switchover after the failover. While replay is on the first new timeline, PostgreSQL reads what a
+    transaction prepared from the segment that has this timeline's name."""
+    pair = start(directory, templates, major, seed, nodes, segment_mb=16)
+    third = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
+    nodes.append(third)
+    work(pair.target, seed, "common")
+    pair.source.wait_replay(pair.target.flush_lsn())
+    promote(pair.source, tool)
+    work(pair.target, seed, "old")
+    pair.target.stop("immediate")
+    scenario.prepare_across(pair.source, "last words")
+    third.wait_replay(pair.source.flush_lsn())
+    pair.source.stop("fast")
+    promote(third, tool)
+    rewind(tool, pair.target, third).ok()
+    oracle.verify(pair.target, third)
+
+
 @pytest.mark.parametrize("stop_mode", scenario.STOP_MODES)
 @pytest.mark.parametrize("major", [15, 18])
 def test_nothing_to_undo(major, stop_mode, directory, templates, tool, seed, nodes):
