@@ -178,6 +178,29 @@ TEST_F(Rewound, NothingOfTheOtherLineCanBeReplayed) {
   }
 }
 
+// Replay on the timeline that ends there reads prepared transactions from the file of that name.
+TEST_F(Rewound, ATimelineThatEndsInsideASegmentHasItsPartThere) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const uint64_t offset = 200'000;
+  const Lsn switched{3 * SyntheticCluster::kSegment + offset};
+  auto& files = cluster.source.files;
+  auto third = files.extract("pg_wal/000000020000000000000003");
+  ASSERT_FALSE(third.empty());
+  const std::string segment = third.mapped();
+  third.key() = "pg_wal/000000030000000000000003";
+  files.insert(std::move(third));
+  files["pg_wal/00000003.history"] =
+      files["pg_wal/00000002.history"] + "2\t" + switched.ToString() + "\ttest\n";
+  cluster.source.identity.history =
+      *TimelineHistory::FromString(cluster.source_history() + ",3@" + switched.ToString());
+  RunRewind(data(), cluster);
+  std::string superseded = segment.substr(0, offset);
+  superseded.resize(SyntheticCluster::kSegment);
+  EXPECT_EQ(ReadText(data() / "pg_wal/000000020000000000000003"), superseded);
+  EXPECT_TRUE(fs::exists(data() / "pg_wal/archive_status/000000020000000000000003.done"));
+}
+
 TEST_F(Rewound, WalBehindTheSourcesFlushIsNotTaken) {
   SyntheticCluster cluster;
   // The source has written on, and may lose that: a whole record and half of another one.
