@@ -50,16 +50,11 @@ class Play:
         self.part(pair)
         if self.drawn.archive != "none":
             self.move_to_archive()
-        if self.drawn.may_refuse:
-            before = tree.snapshot(self.target.data)
-            run = self.attempt()
-            if run.status == 1:
-                assert "was created by copying the files of database" in run.output, run.describe()
-                assert tree.changes(before, tree.snapshot(self.target.data)) == []
-                return
-        elif self.drawn.second != "none":
+        if self.drawn.may_refuse and self.refused():
+            return
+        if self.drawn.second != "none":
             self.second_failover()
-        for _ in range(0 if self.drawn.may_refuse else self.drawn.retries):
+        for _ in range(self.drawn.retries):
             self.killed_attempt()
         self.last_attempt()
         oracle.verify(self.target, self.source, primary=self.primary, checksums=self.drawn.checksums)
@@ -157,6 +152,8 @@ class Play:
                 strategy = f" STRATEGY {self.drawn.strategy}" if self.drawn.major >= 15 else ""
                 node.sql(f"CREATE DATABASE {COPY} TEMPLATE {TEMPLATE}{strategy}")
                 node.sql(f"CREATE TABLE of_{node.name} AS SELECT * FROM m LIMIT 1000", COPY)
+            oids = [pair.source.value("SELECT oid FROM pg_database WHERE datname = %s", args=[name]) for name in (COPY, TEMPLATE)]
+            self.refusal = "database {} was created by copying the files of database {}".format(*oids)
             if self.drawn.template == "changed":
                 self.change_template(pair.source)
         if self.ahead:  # what it reads as committed stays so on its pages
@@ -183,6 +180,19 @@ class Play:
         conf = self.directory / "rewind.conf"
         conf.write_text(f"include '{self.target.data / 'postgresql.conf'}'\nrestore_command = 'cp {archive}/%f %p'\n")
         self.options += ["-c", "--config-file", conf]
+
+    def refused(self) -> bool:
+        """By name and before the first change, or not at all."""
+        before = tree.snapshot(self.target.data)
+        run = self.rewind(self.target, self.source, *self.options, "--dry-run")
+        if run.status == 0:
+            return False
+        assert run.status == 1 and self.refusal in run.output, run.describe()
+        assert tree.changes(before, tree.snapshot(self.target.data)) == []
+        run = self.attempt()
+        assert run.status == 1 and self.refusal in run.output, run.describe()
+        assert tree.changes(before, tree.snapshot(self.target.data)) == []
+        return True
 
     # -- attempts ----------------------------------------------------------------------------------
 
