@@ -28,7 +28,7 @@ def test_random(number, directory, templates, tool, kill_points, seed, nodes, re
     rng = random.Random(f"{seed}/random")
     drawn = situation.draw(MAJORS[number % len(MAJORS)], rng)
     print(drawn)
-    Play(drawn, rng, seed, directory, tool, kill_points, nodes).run(templates)
+    record_property("tally", Play(drawn, rng, seed, directory, tool, kill_points, nodes).run(templates))
     if drawn.consistent:
         record_property("tally", "with wal_consistency_checking")
 
@@ -42,7 +42,7 @@ class Play:
         self.ahead = self.reader = self.third = None
         self.options = ["-R"]
 
-    def run(self, templates) -> None:
+    def run(self, templates) -> str:
         pair = self.begin(templates)
         for turn in range(self.drawn.earlier):
             pair = self.there_and_back(pair, turn)
@@ -51,13 +51,14 @@ class Play:
         if self.drawn.archive != "none":
             self.move_to_archive()
         if self.drawn.may_refuse and self.refused():
-            return
+            return "refused, rightly"
         if self.drawn.second != "none":
             self.second_failover()
         for _ in range(self.drawn.retries):
             self.killed_attempt()
         self.last_attempt()
         oracle.verify(self.target, self.source, primary=self.primary, checksums=self.drawn.checksums)
+        return "proved by the oracle"
 
     # -- before ------------------------------------------------------------------------------------
 
