@@ -1,13 +1,18 @@
 """How the target's WAL may end. Its end decides which pages are the target's own, and nobody says where it is."""
 
+import contextlib
 import json
+import shutil
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg2
 import pytest
 
+from harness import controlfile, oracle, scenario, tools, tree, walend, workload
 from harness import environment as envm
-from harness import oracle, scenario, tools, walend, workload
 from harness.cluster import Cluster
 from harness.walblocks import lsn
 
@@ -110,3 +115,145 @@ def test_wal_ends(point, ends, directory, root, tool):
         oracle.verify(target, ends.pair.source)
     finally:
         target.kill()
+
+
+@pytest.fixture
+def nodes():
+    """Collects servers, so that a failed story leaves none behind."""
+    found = []
+    yield found
+    for node in found:
+        node.kill()
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_crashed_in_the_middle_of_a_checkpoint(major, directory, templates, tool, seed, nodes):
+    """Its pages are of before and after the checkpoint that was never finished; the control file knows the one before."""
+    pair = scenario.start_pair(directory, templates, major, seed, settings={"autovacuum": "off"})
+    primary, standby = pair.target, pair.source
+    nodes += [primary, standby]
+    workload.run(primary, seed, "common", connections=2, steps=10)
+    primary.sql("CREATE TABLE wide AS SELECT g, repeat('w', 700) v FROM generate_series(1, 9000) g", workload.DATABASE)
+    primary.sql("CHECKPOINT")
+    standby.wait_replay(primary.flush_lsn())
+    standby.promote()
+    if tool.needs_checkpoint:
+        standby.sql("CHECKPOINT")
+    primary.sql("UPDATE wide SET v = repeat('l', 700)", workload.DATABASE)
+    workload.run(standby, seed, "new", connections=2, steps=10)
+    before = controlfile.read(primary.data)
+    with slow_checkpoint(primary):
+        change(primary)
+        primary.sql("DELETE FROM wide WHERE g % 3 = 0", workload.DATABASE)
+        primary.kill()
+    assert controlfile.read(primary.data) == before, "the checkpoint was done: this shows nothing"
+    run = tool.rewind(primary.data, pair.conninfo(), "-R")
+    print(run.describe())
+    run.ok()
+    oracle.verify(primary, standby)
+
+
+def change(node: Cluster) -> None:
+    """Work that asks for no checkpoint, as a workload may, and meets no locks."""
+    with node.session(workload.DATABASE) as cursor:
+        cursor.execute("UPDATE wide SET v = repeat('c', 600) WHERE g % 5 = 0")
+        cursor.execute("DELETE FROM wide WHERE g > 8000")
+        cursor.execute("VACUUM wide")
+        cursor.execute("CREATE TABLE lost AS SELECT * FROM wide WHERE g < 1000")
+        cursor.execute("CREATE INDEX ON lost (v)")
+
+
+@contextlib.contextmanager
+def slow_checkpoint(node: Cluster):
+    """One that is written at leisure, as those are that a timer starts, and is under way on entry."""
+    def begin():
+        function = "pg_start_backup('slow', false, false)" if node.major < 15 else "pg_backup_start('slow', false)"
+        with contextlib.suppress(psycopg2.Error):  # the node is killed below
+            node.sql(f"SELECT {function}")
+
+    begun = node.log.read_text().count("checkpoint starting: force wait")
+    thread = threading.Thread(target=begin)
+    thread.start()
+    deadline = time.monotonic() + 20
+    while node.log.read_text().count("checkpoint starting: force wait") == begun:
+        assert time.monotonic() < deadline, "no checkpoint begins"
+        time.sleep(0.02)
+    yield
+    thread.join(20)
+
+
+def promoted_and_crashed(directory, templates, major, seed, nodes, tool):
+    """The target is a standby that was promoted and died before its first checkpoint was done; the source is another
+    standby that was promoted instead of it. Each calls its timeline 2."""
+    pair = scenario.start_pair(directory, templates, major, seed, settings={"autovacuum": "off"})
+    primary, source = pair.target, pair.source
+    target = scenario.add_standby(primary, directory, "t")
+    nodes += [primary, source, target]
+    workload.run(primary, seed, "common", connections=2, steps=10)
+    for node in (source, target):
+        node.wait_replay(primary.flush_lsn())
+        node.sql("CHECKPOINT")
+    source.stop("fast")
+    # So much to write that the checkpoint after the promotion takes its time.
+    primary.sql("CREATE TABLE wide AS SELECT g, repeat('w', 700) v FROM generate_series(1, 9000) g", workload.DATABASE)
+    workload.run(primary, seed, "more", connections=2, steps=5)
+    target.wait_replay(primary.flush_lsn())
+    primary.stop("fast")
+    source.start(extra={"primary_conninfo": ""})
+    source.promote()
+    if tool.needs_checkpoint:
+        source.sql("CHECKPOINT")
+    workload.run(source, seed, "new", connections=2, steps=10)
+    target.sql("ALTER SYSTEM SET primary_conninfo = ''")
+    return target, source
+
+
+@pytest.mark.parametrize("major", [14, 15, 16])
+def test_crashed_right_after_its_own_promotion(major, directory, templates, tool, seed, nodes):
+    """The control file's checkpoint is of timeline 1; that it is on timeline 2, only minRecoveryPointTLI says."""
+    tool.expect(upstream_lacks="takes both for timeline 2, or for timeline 1")
+    target, source = promoted_and_crashed(directory, templates, major, seed, nodes, tool)
+    target.promote()
+    change(target)
+    target.kill()
+    control = controlfile.read(target.data)
+    assert (control.checkpoint_timeline, control.min_recovery_timeline) == (1, 2), control
+    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
+    print(run.describe())
+    run.ok()
+    oracle.verify(target, source)
+
+
+def test_history_file_of_its_own_promotion_is_lost(directory, templates, tool, seed, nodes):
+    """Which line it is on cannot be told then."""
+    target, source = promoted_and_crashed(directory, templates, 18, seed, nodes, tool)
+    target.promote()
+    target.kill()
+    (target.data / "pg_wal/00000002.history").unlink()
+    before = tree.snapshot(target.data)
+    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
+    assert run.status == 1 and "00000002.history" in run.output, run.describe()
+    assert tree.changes(before, tree.snapshot(target.data)) == []
+
+
+@pytest.mark.parametrize("major", [15, 18])
+def test_promotion_cut_short_before_its_first_record(major, directory, templates, tool, seed, nodes):
+    """Its history file and its first segment are there, and nothing was written into it: it is a standby still."""
+    target, source = promoted_and_crashed(directory, templates, major, seed, nodes, tool)
+    end = lsn(target.value("SELECT pg_last_wal_replay_lsn()::text"))
+    segment = target.value("SELECT setting::int FROM pg_settings WHERE name = 'wal_segment_size'")
+    target.kill()
+    first = walend.segment_file(target.data, 2, end // segment, segment)
+    shutil.copyfile(walend.segment_file(target.data, 1, end // segment, segment), first)
+    with open(first, "r+b") as file:
+        file.truncate(end % segment)
+        file.truncate(segment)
+    history = target.data / "pg_wal/00000002.history"
+    history.write_text(f"1\t{end >> 32:X}/{end & 0xFFFFFFFF:X}\tno recovery target specified\n")
+    for path in (first, history):
+        path.chmod(0o600)
+        envm.give(path)
+    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
+    print(run.describe())
+    run.ok()
+    oracle.verify(target, source)
