@@ -121,6 +121,9 @@ bool IsEmptied(std::string_view path) {
                      [&](std::string_view directory) { return IsBelow(path, directory); });
 }
 
+// Unix sockets and their lock files, where unix_socket_directories leads into the data directory.
+bool IsSocket(std::string_view path) { return BaseName(path).starts_with(".s.PGSQL."); }
+
 bool IsPostgresOwned(std::string_view path) {
   const std::string_view top = TopDirectory(path);
   if (Contains(kPostgresDirectories, top)) return true;
@@ -137,7 +140,9 @@ FileClass ClassifyPath(std::string_view path) {
     return FileClass::kOwn;
   }
   if (IsConfiguration(path)) return FileClass::kConfiguration;
-  if (Contains(kNeverFetchedNames, BaseName(path))) return FileClass::kNeverFetched;
+  if (Contains(kNeverFetchedNames, BaseName(path)) || IsSocket(path)) {
+    return FileClass::kNeverFetched;
+  }
   if (IsEmptied(path)) return FileClass::kEmptied;
   if (IsBelow(path, "pg_wal")) return FileClass::kWal;
   if (IsTemporary(path)) return FileClass::kTemporary;

@@ -78,6 +78,7 @@ void RewindRun::Prepare() {
   plan_ = MakePlan(input);
   CheckSpace();
   CheckMayChange();
+  CheckForeignReadable();
   KillPoint("planned");
 }
 
@@ -152,6 +153,18 @@ void RewindRun::CheckMayChange() const {
   }
   target_.CheckMayChange(kControlFilePath);
   PreviewRecoveryConf(target_, options_.primary_conninfo);
+}
+
+// What somebody put into the source's directory its server may not be able to read.
+void RewindRun::CheckForeignReadable() const {
+  std::unique_ptr<SourceReader> reader;
+  for (const PlanEntry& entry : plan_.entries) {
+    if (entry.action != FileAction::kCopyWhole) continue;
+    if (ClassifyPath(entry.path) != FileClass::kForeign) continue;
+    if (reader == nullptr) reader = source_.OpenReader();
+    const FetchRequest first_byte{entry.path, 0, 1};
+    reader->Fetch({&first_byte, 1}, [](const FetchRequest&, Bytes, bool) {});
+  }
 }
 
 void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {

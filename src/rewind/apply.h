@@ -46,6 +46,7 @@ class RewindRun {
   SourceScan ScanWal(Lsn flush);
   void CheckSpace() const;
   void CheckMayChange() const;
+  void CheckForeignReadable() const;
   void ApplyFiles(const NoteCuts& note_cuts);
   void FollowWal(const std::stop_token& stop);
   bool FetchCompletedWal(const std::stop_token& stop);

@@ -167,7 +167,8 @@ class Connection {
           ErrorKind::kNotRewindable, "the source server refused: " + text,
           "Grant the rewind role EXECUTE on pg_ls_dir(text,boolean,boolean), "
           "pg_stat_file(text,boolean), pg_read_binary_file(text) and "
-          "pg_read_binary_file(text,bigint,bigint,boolean) in the database it connects to.");
+          "pg_read_binary_file(text,bigint,bigint,boolean) in the database it connects to. A file "
+          "that the server itself may not read has no place in its data directory.");
     }
     throw Error(ErrorKind::kUnavailable, "query on the source server failed: " + text);
   }

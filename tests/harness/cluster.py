@@ -302,6 +302,9 @@ def template(root: Path, major: int, *, checksums: bool, segment_mb: int = 16) -
         for database in ("template1", "postgres"):
             node.sql(EXTENSIONS_SQL, database)
         node.stop("fast")
+        if segment_mb > 16:  # zeros that initdb wrote; directories are copied with their holes
+            for segment in (node.data / "pg_wal").glob("0" * 8 + "[0-9A-F]" * 16):
+                envm.run(["fallocate", "--dig-holes", segment])
         node.data.rename(final)
     return final
 

@@ -78,6 +78,8 @@ TEST(ClassifyPath, EachKindOfPath) {
       {"backup_manifest", FileClass::kNeverFetched},
       {"postmaster.pid", FileClass::kNeverFetched},
       {"postmaster.opts", FileClass::kNeverFetched},
+      {".s.PGSQL.5432", FileClass::kNeverFetched},
+      {".s.PGSQL.5432.lock", FileClass::kNeverFetched},
       {"postgresql.auto.conf.tmp", FileClass::kNeverFetched},
       {"postgresql.conf", FileClass::kConfiguration},
       {"postgresql.auto.conf", FileClass::kConfiguration},

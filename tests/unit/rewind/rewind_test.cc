@@ -438,6 +438,18 @@ TEST_F(Rewound, AConnectionLostBeforeTheFenceLeavesTheDirectoryAsItWas) {
   EXPECT_EQ(Snapshot(data()), before);
 }
 
+TEST_F(Rewound, AFileThatTheSourceCannotReadIsFoundOutBeforeTheFence) {
+  SyntheticCluster cluster;
+  cluster.source.files["of somebody"] = "secret";
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  cluster.source.on_fetch = [](const FetchRequest& request) {
+    if (request.path == "of somebody") throw Error(ErrorKind::kNotRewindable, "not permitted");
+  };
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kNotRewindable);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
 TEST_F(Rewound, AConnectionLostAtAnyRequestIsFinishedByTheNextRun) {
   SyntheticCluster reference;
   reference.WriteTarget(scratch_ / "reference");
