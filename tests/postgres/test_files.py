@@ -218,24 +218,21 @@ def test_tablespace_whose_directory_is_gone(prepared, target, tool):
 WIDE = "INSERT INTO wide SELECT g, repeat('{letter}', 500) FROM generate_series({first}, {last}) g"
 
 
-@pytest.mark.parametrize("major, side, how", [(15, "source", "vacuum"), (18, "target", "vacuum"), (17, "target", "truncate")])
-def test_relation_of_two_segments_cut_and_grown_again(major, side, how, directory, templates, tool, seed, nodes):
-    """More than 1 GiB, cut down to one segment or to nothing after the fork, and more than 1 GiB again."""
+@pytest.mark.parametrize("major, side", [(15, "source"), (18, "target")])
+def test_relation_of_two_segments_cut_and_grown_again(major, side, directory, templates, tool, seed, nodes):
+    """More than 1 GiB, cut down to one segment after the fork, and more than 1 GiB again."""
     primary, standby = start(directory, templates, major, seed, nodes, segment_mb=16)
     primary.sql("CREATE TABLE wide (id int, pad text) WITH (fillfactor = 10)", DATABASE)
-    primary.sql(WIDE.format(letter="w", first=1, last=140000), DATABASE)
+    primary.sql(WIDE.format(letter="w", first=1, last=134000), DATABASE)
     part(primary, standby, tool)
     cut, other = (standby, primary) if side == "source" else (primary, standby)
-    if how == "vacuum":
-        cut.sql("DELETE FROM wide WHERE id > 120000", DATABASE)
-        cut.sql("VACUUM wide", DATABASE)
-        assert cut.value("SELECT pg_relation_size('wide') < (1 << 30)", DATABASE)
-        cut.sql(WIDE.format(letter="c", first=120001, last=136000), DATABASE)
-    else:
-        cut.sql("TRUNCATE wide", DATABASE)
-        cut.sql("CHECKPOINT")
-        cut.sql(WIDE.format(letter="c", first=1, last=1000), DATABASE)
+    cut.sql("DELETE FROM wide WHERE id > 120000", DATABASE)
+    cut.sql("VACUUM wide", DATABASE)
+    assert cut.value("SELECT pg_relation_size('wide') < (1 << 30)", DATABASE)
+    cut.sql(WIDE.format(letter="c", first=120001, last=133000), DATABASE)
     other.sql("UPDATE wide SET pad = 'other' WHERE id % 1000 = 0", DATABASE)
+    for node in (cut, other):
+        assert node.value("SELECT pg_relation_size('wide') > (1 << 30)", DATABASE)
     primary.stop("immediate")
     rewind(tool, primary, standby).ok()
     oracle.light(primary, standby)
