@@ -4,21 +4,14 @@ The twin is asked first, and only for what the story knows: reading the source w
 the very damage that is looked for.
 """
 
-import os
-import re
-import signal
-from pathlib import Path
-
 import psycopg2
 import pytest
 
-from harness import controlfile, oracle, scenario, tools, tree
+from harness import controlfile, oracle, scenario, tools, tree, walend
 from harness import environment as envm
-from harness.cluster import Cluster, ServerFailed, children_of
+from harness.cluster import Cluster, ServerFailed
 from harness.workload import DATABASE
 
-PAGE = 8192
-ROOMY = {"wal_buffers": "4MB"}  # an insertion's WAL may stay in memory
 
 
 @pytest.fixture
@@ -99,7 +92,7 @@ def test_hint_bits_of_a_standby(directory, templates, tool, seed, nodes):
 def test_relation_number_of_an_unlogged_table(directory, templates, tool, seed, nodes):
     """Both sides gave one number to a new table. The target's was unlogged; the source's has blocks that it has only
     added, and of which its WAL says nothing: rows of the other table shine through."""
-    primary, standby = start(directory, templates, seed, nodes, **ROOMY)
+    primary, standby = start(directory, templates, seed, nodes, **walend.ROOMY)
     primary.stop("fast")  # from here on both count on from the same next OID
     standby.promote()
     primary.start()
@@ -108,7 +101,7 @@ def test_relation_number_of_an_unlogged_table(directory, templates, tool, seed, 
         node.sql(f"CREATE {kind} TABLE same (v text)", DATABASE)
         numbers.append(node.value("SELECT pg_relation_filepath('same')", DATABASE))
     assert numbers[0] == numbers[1], "no collision"
-    leave_empty_blocks(standby, numbers[0])
+    walend.lose_an_insertion(standby, DATABASE, "same")
     for _ in range(20):  # so that transactions of the target's numbers are of the past here, too
         standby.sql("SELECT txid_current()")
     blocks = standby.value("SELECT pg_relation_size('same') / 8192", DATABASE)
@@ -124,29 +117,10 @@ def test_relation_number_of_an_unlogged_table(directory, templates, tool, seed, 
     oracle.verify(primary, standby)
 
 
-def leave_empty_blocks(node: Cluster, path: str) -> None:
-    """A crash that loses the WAL of an insertion: what it added to the table's file stays, and is in no WAL."""
-    connection = node.connect(DATABASE)
-    for pid in children_of(node.process.pid):
-        if re.search(b"walwriter|background writer|checkpointer", Path(f"/proc/{pid}/cmdline").read_bytes()):
-            os.kill(pid, signal.SIGSTOP)
-    connection.cursor().execute("INSERT INTO same SELECT repeat(md5(g::text), 40) FROM generate_series(1, 240) g")
-    node.kill()
-    connection.close()
-    node.start()
-    node.sql("CHECKPOINT")
-    assert zero_blocks(node.data / path), "the insertion is in the WAL"
-
-
-def zero_blocks(path) -> list:
-    content = path.read_bytes()
-    return [n for n in range(len(content) // PAGE) if not any(content[n * PAGE:(n + 1) * PAGE])]
-
-
 def test_truncated_and_extended_again(directory, templates, tool, seed, nodes):
     """The target cut the table and then added blocks without WAL. It has its old length again, and zeros where the source
     has empty pages: the least of these wrongs, for no row is concerned."""
-    primary, standby = start(directory, templates, seed, nodes, **ROOMY)
+    primary, standby = start(directory, templates, seed, nodes, **walend.ROOMY)
     primary.sql("CREATE TABLE same (v text)", DATABASE)
     primary.sql("INSERT INTO same SELECT repeat(md5(g::text), 40) FROM generate_series(1, 900) g", DATABASE)
     path = primary.value("SELECT pg_relation_filepath('same')", DATABASE)
@@ -160,9 +134,9 @@ def test_truncated_and_extended_again(directory, templates, tool, seed, nodes):
     primary.sql("VACUUM same", DATABASE)
     assert primary.value("SELECT pg_relation_size('same')", DATABASE) < size
     primary.sql("CHECKPOINT")  # recovery shall not cut it again
-    leave_empty_blocks(primary, path)
+    walend.lose_an_insertion(primary, DATABASE, "same")
     assert primary.value("SELECT pg_relation_size('same')", DATABASE) >= size
-    assert any(n < size / PAGE for n in zero_blocks(primary.data / path))
+    assert any(n < size / walend.PAGE for n in walend.zero_blocks(primary.data / path))
     primary.stop("fast")
     twin = upstream_rewinds_a_twin(primary, standby, nodes)
     rewind(tool, primary, standby).ok()

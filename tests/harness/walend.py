@@ -4,16 +4,20 @@ The pages are those of a checkpoint after which nothing was written back; all WA
 from any position on, as it is when a machine loses its page cache.
 """
 
+import os
+import re
 import shutil
+import signal
 from pathlib import Path
 
 from . import environment as envm
-from .cluster import Cluster
+from .cluster import Cluster, children_of
 from .walblocks import lsn
 
 # Bytes of a logical message's record beside the message: headers, lengths, an empty prefix, alignment.
 MESSAGE_OVERHEAD = 56
 PAGE = 8192
+ROOMY = {"wal_buffers": "4MB"}  # an insertion's WAL may stay in memory
 
 
 def freeze(node: Cluster, path: Path) -> None:
@@ -81,3 +85,24 @@ def cut(data: Path, segment_bytes: int, end: int, beyond: str, timeline: int = 1
         shutil.copyfile(old, fresh)
         fresh.chmod(0o600)
         envm.give(fresh)
+
+
+def lose_an_insertion(node: Cluster, database: str, table: str) -> None:
+    """A crash that loses the WAL of an insertion: what it added to the table's file stays, and is in no WAL. The server
+    (with ROOMY settings) is started again; the table has a column v and no index."""
+    path = node.data / node.value("SELECT pg_relation_filepath(%s)", database, [table])
+    connection = node.connect(database)
+    for pid in children_of(node.process.pid):
+        if re.search(b"walwriter|background writer|checkpointer", Path(f"/proc/{pid}/cmdline").read_bytes()):
+            os.kill(pid, signal.SIGSTOP)
+    connection.cursor().execute(f"INSERT INTO {table} (v) SELECT repeat(md5(g::text), 40) FROM generate_series(1, 240) g")
+    node.kill()
+    connection.close()
+    node.start()
+    node.sql("CHECKPOINT")
+    assert zero_blocks(path), "the insertion is in the WAL"
+
+
+def zero_blocks(path: Path) -> list:
+    content = path.read_bytes()
+    return [n for n in range(len(content) // PAGE) if not any(content[n * PAGE:(n + 1) * PAGE])]

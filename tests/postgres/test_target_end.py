@@ -17,6 +17,7 @@ from harness.cluster import Cluster
 from harness.walblocks import lsn
 
 SEGMENT = 1 << 20
+EARLY = {"autovacuum": "off", "shared_buffers": "2MB"}  # pages are on disk long before a checkpoint
 
 
 @dataclass
@@ -129,7 +130,7 @@ def nodes():
 @pytest.mark.parametrize("major", [15, 18])
 def test_crashed_in_the_middle_of_a_checkpoint(major, directory, templates, tool, seed, nodes):
     """Its pages are of before and after the checkpoint that was never finished; the control file knows the one before."""
-    pair = scenario.start_pair(directory, templates, major, seed, settings={"autovacuum": "off"})
+    pair = scenario.start_pair(directory, templates, major, seed, settings=EARLY)
     primary, standby = pair.target, pair.source
     nodes += [primary, standby]
     workload.run(primary, seed, "common", connections=2, steps=10)
@@ -185,7 +186,7 @@ def slow_checkpoint(node: Cluster):
 def promoted_and_crashed(directory, templates, major, seed, nodes, tool):
     """The target is a standby that was promoted and died before its first checkpoint was done; the source is another
     standby that was promoted instead of it. Each calls its timeline 2."""
-    pair = scenario.start_pair(directory, templates, major, seed, settings={"autovacuum": "off"})
+    pair = scenario.start_pair(directory, templates, major, seed, settings=EARLY)
     primary, source = pair.target, pair.source
     target = scenario.add_standby(primary, directory, "t")
     nodes += [primary, source, target]
