@@ -173,6 +173,17 @@ class Cluster:
         if not self.value("SELECT pg_promote(true, 60)"):
             raise ServerFailed(f"{self.name}: not promoted\n{self.log_tail()}")
 
+    def cut_off(self, timeout=30) -> None:
+        """This standby receives nothing from now on. It goes on running: one that starts alone may never accept
+        connections, when a prepared transaction has more than 64 subtransactions."""
+        self.sql("ALTER SYSTEM SET primary_conninfo = ''")
+        self.sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + timeout
+        while self.sql("SELECT 1 FROM pg_stat_wal_receiver"):
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self.name}: still receives WAL\n{self.log_tail()}")
+            time.sleep(0.03)
+
     # -- talking to it ------------------------------------------------------------------------
 
     def conninfo(self, user="postgres", database="postgres", **more) -> str:

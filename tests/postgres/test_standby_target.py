@@ -41,7 +41,6 @@ def change(node: Cluster, mark: str) -> None:
 
 
 def promote(node, tool) -> None:
-    node.start(extra={"primary_conninfo": ""})
     node.promote()
     if tool.needs_checkpoint:
         node.sql("CHECKPOINT")
@@ -69,7 +68,7 @@ def test_old_restartpoint(major, stop_mode, directory, templates, tool, seed, no
             primary.sql("CHECKPOINT")
     common = lsn(primary.value("SELECT checkpoint_lsn::text FROM pg_control_checkpoint()"))
     chosen.wait_replay(primary.flush_lsn())
-    chosen.stop("fast")
+    chosen.cut_off()
     change(primary, "lost")
     ahead.wait_replay(primary.flush_lsn())
     ahead.sql("SELECT count(*), max(v) FROM base", DATABASE)
@@ -89,14 +88,14 @@ def test_received_and_not_replayed(major, paused, directory, templates, tool, se
     """WAL behind the fork is in its pg_wal, although its replay was paused: the next start would replay it."""
     primary, chosen, ahead = start(directory, templates, major, seed, nodes)
     primary.sql("CREATE TABLE base AS SELECT g, md5(g::text) v FROM generate_series(1, 9000) g", DATABASE)
-    workload.run(primary, seed, "common", connections=2, steps=8)
+    change(primary, "common")
     ahead.wait_replay(primary.flush_lsn())
     if paused == "before the fork":
         ahead.sql("SELECT pg_wal_replay_pause()")
         oracle.wait_paused(ahead)
     change(primary, "shared")
     chosen.wait_replay(primary.flush_lsn())
-    chosen.stop("fast")
+    chosen.cut_off()
     change(primary, "lost")
     if paused == "after the fork":
         ahead.wait_replay(primary.flush_lsn())

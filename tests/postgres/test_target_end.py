@@ -194,13 +194,12 @@ def promoted_and_crashed(directory, templates, major, seed, nodes, tool):
     for node in (source, target):
         node.wait_replay(primary.flush_lsn())
         node.sql("CHECKPOINT")
-    source.stop("fast")
+    source.cut_off()
     # So much to write that the checkpoint after the promotion takes its time.
     primary.sql("CREATE TABLE wide AS SELECT g, repeat('w', 700) v FROM generate_series(1, 9000) g", workload.DATABASE)
     workload.run(primary, seed, "more", connections=2, steps=5)
     target.wait_replay(primary.flush_lsn())
     primary.stop("fast")
-    source.start(extra={"primary_conninfo": ""})
     source.promote()
     if tool.needs_checkpoint:
         source.sql("CHECKPOINT")
