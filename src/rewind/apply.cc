@@ -157,14 +157,14 @@ void RewindRun::CheckMayChange() const {
 
 // What somebody put into the source's directory its server may not be able to read.
 void RewindRun::CheckForeignReadable() const {
-  std::unique_ptr<SourceReader> reader;
+  std::vector<FetchRequest> first_bytes;
   for (const PlanEntry& entry : plan_.entries) {
-    if (entry.action != FileAction::kCopyWhole) continue;
-    if (ClassifyPath(entry.path) != FileClass::kForeign) continue;
-    if (reader == nullptr) reader = source_.OpenReader();
-    const FetchRequest first_byte{entry.path, 0, 1};
-    reader->Fetch({&first_byte, 1}, [](const FetchRequest&, Bytes, bool) {});
+    const bool foreign = ClassifyPath(entry.path) == FileClass::kForeign;
+    if (foreign && entry.action == FileAction::kCopyWhole)
+      first_bytes.push_back({entry.path, 0, 1});
   }
+  if (first_bytes.empty()) return;
+  source_.OpenReader()->Fetch(first_bytes, [](const FetchRequest&, Bytes, bool) {});
 }
 
 void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
