@@ -385,8 +385,8 @@ const CommandEntry kCommands[] = {
     {"plan", "what a rewind would do, as JSON; changes nothing",
      [](CLI::App* command, Commands* commands) { AddPlanOptions(command, &commands->plan); },
      [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](const std::stop_token&) {
-         RunPlanCommand(commands.plan);
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](const std::stop_token& stop) {
+         RunPlanCommand(commands.plan, stop);
          return 0;
        });
      }},

@@ -43,9 +43,10 @@ ProgressMeter MakeProgressMeter() {
 // One of the two is empty.
 std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
                                          const std::string& source_server,
-                                         const std::string& target_pgdata) {
+                                         const std::string& target_pgdata,
+                                         const std::stop_token& stop) {
   if (source_pgdata.empty()) {
-    return LibpqSource::Connect({.conninfo = source_server, .password = {}});
+    return LibpqSource::Connect({.conninfo = source_server, .password = {}, .stop = stop});
   }
   CheckNothingShared(source_pgdata, target_pgdata);
   std::unique_ptr<RewindSource> source = DirectorySource::Open(source_pgdata);
@@ -96,7 +97,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   std::unique_ptr<WalArchive> archive;
   if (options.restore_target_wal) archive = OpenArchive(options, lock, stop);
   const std::unique_ptr<RewindSource> source =
-      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata);
+      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
 
   RewindOptions rewind;
   rewind.connections = options.connections;
@@ -128,14 +129,14 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   }
 }
 
-void RunPlanCommand(const PlanCommandOptions& options) {
+void RunPlanCommand(const PlanCommandOptions& options, const std::stop_token& stop) {
   if (options.target_pgdata.empty() ||
       options.source_server.empty() == options.source_pgdata.empty()) {
     throw Error(ErrorKind::kUsage,
                 "--target-pgdata and one of --source-server or --source-pgdata are needed");
   }
   const std::unique_ptr<RewindSource> source =
-      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata);
+      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
   std::printf("%s\n", PlanAsJson(options.target_pgdata, *source, options.blocks_file).c_str());
 }
 

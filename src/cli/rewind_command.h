@@ -37,6 +37,6 @@ struct PlanCommandOptions {
 };
 
 // Prints what a rewind would do as JSON; writes nothing else.
-void RunPlanCommand(const PlanCommandOptions& options);
+void RunPlanCommand(const PlanCommandOptions& options, const std::stop_token& stop);
 
 }  // namespace pgrejoin

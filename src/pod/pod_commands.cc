@@ -99,8 +99,10 @@ int RunInitCommand(const PodOptions& options, std::stop_token stop) {
   outside.api = &api;
   outside.report_api = &report_api;
   outside.ask = MakeAskServer(options, stop);
-  outside.connect = [&options](const std::string& host) -> std::unique_ptr<RewindSource> {
-    return LibpqSource::Connect(RewindConnection(options, host));
+  outside.connect = [&options, stop](const std::string& host) -> std::unique_ptr<RewindSource> {
+    ConnectOptions connect = RewindConnection(options, host);
+    connect.stop = stop;
+    return LibpqSource::Connect(connect);
   };
   outside.inspect = InspectDirectory;
   outside.rewind = Rewind;

@@ -178,6 +178,30 @@ class Cut(Lie):
             raise ConnectionError("cut")
 
 
+class Trigger(Lie):
+    """The truth, and the moment at which something happens: `when(self, request)` is asked before each message, of all
+    connections; the first time that it says yes, `act()` is called while all of them stand still. `silent` from then
+    on: nothing is sent any more, and no connection ends."""
+
+    def __init__(self, when, act=lambda: None):
+        super().__init__()
+        self.when, self.act = when, act
+        self.bytes = self.answers = 0
+        self.silent = False
+        self.lock = threading.Lock()
+
+    def answer(self, request, kind, body):
+        with self.lock:
+            self.bytes += len(body) + 5
+            self.answers += kind == b"Z"
+            if not self.told and self.when(self, request):
+                self.told += 1
+                self.act()
+            if self.silent:
+                return
+        yield message(kind, body)
+
+
 def hang_up(client, reset: bool) -> None:
     if reset:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -223,6 +247,19 @@ class HostileSource:
                  "sslmode": "disable", "gssencmode": "disable", "connect_timeout": 5, **more}
         return " ".join(f"{k}={v}" for k, v in parts.items())
 
+    def cut(self, reset: bool) -> None:
+        """Ends every connection. Their threads close what is only shut down here."""
+        for sock in list(self.sockets):
+            with contextlib.suppress(OSError):  # some have ended by themselves
+                if reset:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                sock.shutdown(socket.SHUT_RD)
+
+    def refuse(self) -> None:
+        """No further connection is taken."""
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
     def _accept(self):
         with contextlib.suppress(OSError):
             while True:
@@ -232,11 +269,11 @@ class HostileSource:
                 threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client):
-        with contextlib.suppress(OSError, ValueError):  # the end of the test closes sockets under us
+        # The end of the test closes sockets under us, and the server may be down.
+        with contextlib.suppress(OSError, ValueError), client:
             head = read_exactly(client, 4)
             startup = head + read_exactly(client, struct.unpack("!i", head)[0] - 4)
             if not self.lie.greet(client, startup):
-                client.close()
                 return
             server = socket.socket(socket.AF_UNIX)
             self.sockets.append(server)
