@@ -11,6 +11,7 @@ import select
 import socket
 import struct
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 
 QUERIES = (  # kind, what its text holds
@@ -187,6 +188,7 @@ class Trigger(Lie):
         super().__init__()
         self.when, self.act = when, act
         self.bytes = self.answers = 0
+        self.answered = Counter()  # queries of each kind
         self.silent = False
         self.lock = threading.Lock()
 
@@ -194,6 +196,7 @@ class Trigger(Lie):
         with self.lock:
             self.bytes += len(body) + 5
             self.answers += kind == b"Z"
+            self.answered[request.kind] += kind == b"Z"
             if not self.told and self.when(self, request):
                 self.told += 1
                 self.act()
