@@ -189,14 +189,16 @@ class Trigger(Lie):
         self.when, self.act = when, act
         self.bytes = self.answers = 0
         self.answered = Counter()  # queries of each kind
+        self.complete = False  # the message ends its answer
         self.silent = False
         self.lock = threading.Lock()
 
     def answer(self, request, kind, body):
         with self.lock:
             self.bytes += len(body) + 5
-            self.answers += kind == b"Z"
-            self.answered[request.kind] += kind == b"Z"
+            self.complete = kind == b"Z"
+            self.answers += self.complete
+            self.answered[request.kind] += self.complete
             if not self.told and self.when(self, request):
                 self.told += 1
                 self.act()
