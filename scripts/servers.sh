@@ -2,7 +2,7 @@
 # Installs what the tests against real PostgreSQL need, and nothing when it is already there:
 #
 #   * Debian: postgresql-15 (pg_rewind, pg_waldump, pg_checksums, pgbench: the rivals and the
-#     referees), pytest and psycopg2. No Debian cluster is created.
+#     referees), pgBackRest and Barman, pytest and psycopg2. No Debian cluster is created.
 #   * npm: one server per supported major, at exact versions, in
 #     $PG_REJOIN_CACHE/servers/{14..18}/{bin,lib,share}.
 #
@@ -14,7 +14,7 @@ umask 022
 if [ "$(id -u)" -eq 0 ]; then default_cache=/var/cache/pg-rejoin; else default_cache=$HOME/.cache/pg-rejoin; fi
 servers=${PG_REJOIN_CACHE:-$default_cache}/servers
 
-packages="postgresql-15 postgresql-client-15 python3-pytest python3-pytest-xdist python3-psycopg2"
+packages="postgresql-15 postgresql-client-15 pgbackrest barman python3-pytest python3-pytest-xdist python3-psycopg2"
 
 versions="14.23.0-beta.17 15.18.0-beta.17 16.14.0-beta.17 17.10.0-beta.17 18.4.0-beta.17"
 

@@ -160,3 +160,47 @@ def test_killed_and_finished_without_the_archive(prepared, target, tool, point):
     for name in needed(target):
         assert (target.data / "pg_wal" / name).exists()
     oracle.light(target, prepared.source)
+
+
+# ---- real archivers
+
+
+def pgbackrest(node, data) -> str:
+    """Archives what lies in the node's archive; returns the restore_command."""
+    place = node.directory / "pgbackrest"
+    place.mkdir()
+    envm.give(place)
+    command = ["pgbackrest", "--stanza=main", f"--pg1-path={data}", f"--repo1-path={place}", f"--lock-path={place}/lock",
+               "--log-level-file=off", "--log-level-console=warn"]
+    envm.run([*command, "--no-online", "stanza-create"])
+    for path in sorted(node.archive.iterdir()):
+        envm.run([*command, "archive-push", path])
+    return " ".join([*map(str, command), "archive-get", "%f", '"%p"'])
+
+
+def barman(node, _) -> str:
+    """Files as `barman archive-wal` leaves them, which would ask the server that is down."""
+    place = node.directory / "barman"
+    wals = place / "main/wals"
+    conf = node.directory / "barman.conf"
+    user = envm.run(["id", "-un"]).stdout.strip()
+    conf.write_text(f"[barman]\nbarman_home = {place}\nbarman_user = {user}\nlog_file = {place}/log\n"
+                    "[main]\ndescription = main\nconninfo = host=/nonexistent\narchiver = on\n"
+                    "backup_method = local-rsync\n")
+    for path in sorted(node.archive.iterdir()):
+        envm.run(["install", "-D", path, wals / path.name[:16] / path.name])
+    return f"barman --config {conf} get-wal main %f > %p"
+
+
+# Debian's pgBackRest knows servers up to 15.
+@pytest.mark.parametrize("prepared, archiver", [(15, pgbackrest), (15, barman), (18, barman)], indirect=["prepared"])
+def test_real_archiver(prepared, target, tool, archiver):
+    set_command(target, archiver(target, target.data))
+    names = sorted(p.name for p in target.archive.iterdir())
+    envm.remove_tree(target.archive)
+    run = tool.rewind(target.data, prepared.conninfo(), "-R", "-c")
+    print(run.describe())
+    run.ok()
+    assert any(f'restored file "{name}"' in run.output for name in names)
+    # The server would ask the archive for each segment that it streams.
+    oracle.light(target, prepared.source, settings={"restore_command": ""})
