@@ -54,15 +54,39 @@ std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
   return source;
 }
 
+// nullptr: no restore_command is set.
 std::unique_ptr<WalArchive> OpenArchive(const RewindCommandOptions& options,
                                         const DirectoryLock& lock, const std::stop_token& stop) {
   const auto command =
       ReadTargetSetting(options.target_pgdata, options.config_file, "restore_command");
-  if (!command || command->empty()) {
-    throw Error(ErrorKind::kUsage, "\"restore_command\" is not set in the target cluster",
-                "Set it in the target's configuration, or leave out --restore-target-wal.");
-  }
+  if (!command || command->empty()) return nullptr;
   return std::make_unique<WalArchive>(lock, WalArchive::Options{*command, options.dry_run, stop});
+}
+
+// For a rewind that does not depend on it.
+std::unique_ptr<WalArchive> TryOpenArchive(const RewindCommandOptions& options,
+                                           const DirectoryLock& lock, const std::stop_token& stop) {
+  try {
+    return OpenArchive(options, lock, stop);
+  } catch (const Error& error) {
+    LogDebug("whether there is an archive cannot be told: {}", error.message());
+    return nullptr;
+  }
+}
+
+// A command that cannot be run here may be one that the server can run.
+TargetDirectory::WalArchiveLookup TolerantLookup(WalArchive& archive, const std::stop_token& stop) {
+  return [&archive, stop, failed = false](const std::string& name) mutable -> UniqueFd {
+    if (failed) return {};
+    try {
+      return archive.Peek(name);
+    } catch (const Error& error) {
+      if (stop.stop_requested()) throw;
+      failed = true;
+      LogWarning("what recovery will find in the archive is not checked: {}", error.message());
+      return {};
+    }
+  };
 }
 
 }  // namespace
@@ -94,8 +118,13 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   CheckRewindCommandOptions(options);
   const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
   CheckNoPostmaster(options.target_pgdata);
-  std::unique_ptr<WalArchive> archive;
-  if (options.restore_target_wal) archive = OpenArchive(options, lock, stop);
+  const std::unique_ptr<WalArchive> archive = options.restore_target_wal
+                                                  ? OpenArchive(options, lock, stop)
+                                                  : TryOpenArchive(options, lock, stop);
+  if (options.restore_target_wal && archive == nullptr) {
+    throw Error(ErrorKind::kUsage, "\"restore_command\" is not set in the target cluster",
+                "Set it in the target's configuration, or leave out --restore-target-wal.");
+  }
   const std::unique_ptr<RewindSource> source =
       OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
 
@@ -108,7 +137,10 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.standby_source = true;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
-  if (archive) rewind.archive = [&](const std::string& name) { return archive->Restore(name); };
+  if (options.restore_target_wal) {
+    rewind.archive = [&](const std::string& name) { return archive->Restore(name); };
+  }
+  if (archive) rewind.recovery_archive = TolerantLookup(*archive, stop);
   if (!options.source_pgdata.empty()) {
     rewind.confirm_source = [&options] { CheckNoPostmaster(options.source_pgdata); };
   }

@@ -73,6 +73,7 @@ void RewindRun::Prepare() {
   }
   StageWal(identity_.flush_lsn);
   input.created_on_source = ScanWal(identity_.flush_lsn).created;
+  CheckArchive(facts_.fork.lsn, identity_.flush_lsn);
   if (resumed_) kept_blocks_ = copied_.Read(input.target_files);
   input.copied = &kept_blocks_;
   plan_ = MakePlan(input);
@@ -93,6 +94,7 @@ Lsn RewindRun::Carry(const NoteCuts& note_cuts) {
   const Lsn flush = IdentifyAgain().flush_lsn;
   StageWal(flush);
   const Lsn end = ScanWal(flush).end;
+  CheckArchive(identity_.flush_lsn, flush);
   KillPoint("wal-staged");
   InstallWal(end);
   Sync();
@@ -117,6 +119,12 @@ SourceScan RewindRun::ScanWal(Lsn flush) {
   CheckSourceScan(scan, facts_.fork.lsn, flush);
   copies.CheckTemplatesUntouched();
   return scan;
+}
+
+void RewindRun::CheckArchive(Lsn begin, Lsn flush) const {
+  if (!options_.recovery_archive) return;
+  progress_.Phase("comparing with the archive");
+  wal_.CheckArchive(options_.recovery_archive, begin, flush);
 }
 
 void RewindRun::CheckSpace() const {

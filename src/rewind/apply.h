@@ -44,6 +44,7 @@ class RewindRun {
  private:
   void StageWal(Lsn flush);
   SourceScan ScanWal(Lsn flush);
+  void CheckArchive(Lsn begin, Lsn flush) const;
   void CheckSpace() const;
   void CheckMayChange() const;
   void CheckForeignReadable() const;

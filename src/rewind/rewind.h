@@ -53,6 +53,9 @@ struct RewindOptions {
   // Where WAL of the target that its pg_wal lacks is looked for (target/wal_archive.h); empty:
   // nowhere.
   TargetDirectory::WalArchiveLookup archive;
+  // What the target's restore_command gives, asked anew each time: recovery will take it before
+  // pg_wal. Empty: it has none.
+  TargetDirectory::WalArchiveLookup recovery_archive;
   // Called just before pg_control is published; throws to leave the directory fenced.
   std::function<void()> confirm_source;
   std::function<void(const RewindProgress&)> on_progress;

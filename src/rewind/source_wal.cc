@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/file_access.h"
 #include "base/kill_point.h"
 #include "base/log.h"
 #include "pgdata/wal_segment_name.h"
@@ -36,6 +37,13 @@ std::string RestoredPath(const std::string& name) {
 }
 std::string StatusPath(const std::string& name, const char* status) {
   return fmt::format("pg_wal/archive_status/{}.{}", name, status);
+}
+
+[[noreturn]] void ThrowForeignInArchive(const std::string& what) {
+  throw Error(
+      ErrorKind::kNotRewindable, "the archive that \"restore_command\" reads has " + what,
+      "Recovery would take it before what the source has. Another server has archived there: "
+      "remove its files, or give restore_command an archive of the source's line alone.");
 }
 
 }  // namespace
@@ -217,6 +225,60 @@ SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {
   for (const TimelineEntry& entry : history_.entries()) layout.timelines.push_back(entry.tli);
   WalReader reader(files, layout);
   return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies);
+}
+
+void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive,
+                                       Lsn flush) const {
+  const auto archived = [&](TimelineId timeline) -> std::optional<TimelineHistory> {
+    const UniqueFd fd = archive(TimelineHistoryFileName(timeline));
+    if (!fd.valid()) return std::nullopt;
+    const auto content = ReadUpTo(fd, kHistoryBytesMax);
+    if (!content) throw SystemError(ErrorKind::kTargetFailed, "could not read restored file");
+    return TimelineHistory::Parse(timeline, *content);
+  };
+  const auto foreign = [](const TimelineHistory& history) {
+    ThrowForeignInArchive(fmt::format("{}, which is not of the source's line ({})",
+                                      TimelineHistoryFileName(history.timeline()),
+                                      history.ToString()));
+  };
+  for (const TimelineEntry& entry : history_.entries()) {
+    if (entry.tli == 1) continue;
+    const auto theirs = archived(entry.tli);
+    if (theirs && !history_.Contains(*theirs, entry.begin)) foreign(*theirs);
+  }
+  // As findNewestTimeLine() counts.
+  for (TimelineId timeline = history_.timeline() + 1;; ++timeline) {
+    const auto theirs = archived(timeline);
+    if (!theirs) return;
+    const auto fork = FindForkPoint(*theirs, history_);
+    if (!fork || fork->tli != history_.timeline() || fork->lsn < flush) foreign(*theirs);
+  }
+}
+
+void SourceWal::CheckArchive(const TargetDirectory::WalArchiveLookup& archive, Lsn begin,
+                             Lsn flush) const {
+  CheckArchivedHistories(archive, flush);
+  LocalWalFiles ours = OpenStaged();
+  std::vector<std::byte> own(kCopyBytes);
+  std::vector<std::byte> theirs(kCopyBytes);
+  UniqueFd fd;
+  for (uint64_t at = begin.value; at < flush.value;) {
+    const uint64_t segment = at / segment_size_;
+    const uint64_t offset = at % segment_size_;
+    if (at == begin.value || offset == 0) fd = archive(SourceName(segment));
+    const uint64_t end = std::min<uint64_t>((segment + 1) * segment_size_, flush.value);
+    const auto length = static_cast<size_t>(std::min<uint64_t>(end - at, kCopyBytes));
+    const MutableBytes piece = MutableBytes(own).first(length);
+    const bool same =
+        !fd.valid() || (ReadAt(fd, offset, MutableBytes(theirs).first(length)) == length &&
+                        ours.Read(segment, static_cast<uint32_t>(offset), piece) == length &&
+                        std::equal(piece.begin(), piece.end(), theirs.begin()));
+    if (!same) {
+      ThrowForeignInArchive(
+          fmt::format("{} with other WAL than the source's", SourceName(segment)));
+    }
+    at = fd.valid() ? at + length : end;
+  }
 }
 
 // Own segments up to the fork, on the timelines that both share.

@@ -51,6 +51,11 @@ class SourceWal {
   // Reads the staged WAL from the fork.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
 
+  // Recovery asks the archive before pg_wal, and for the newest timeline that there is. Throws
+  // Error(kNotRewindable) where what it has of source's line from begin to flush, or a history file
+  // of it, is another one's, and for a newer timeline that left this line before flush.
+  void CheckArchive(const TargetDirectory::WalArchiveLookup& archive, Lsn begin, Lsn flush) const;
+
   // Idempotent. After it pg_wal holds the target's own segments up to the fork, the source's from
   // there to end, and nothing else that a server could replay.
   void SetDivergedAside();
@@ -61,6 +66,7 @@ class SourceWal {
   void BeginLine();
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
+  void CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive, Lsn flush) const;
   std::vector<std::string> NamesForReplay(uint64_t segment) const;
   void StageForReplay();
   void StagePrefix();

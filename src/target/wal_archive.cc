@@ -109,6 +109,9 @@ bool Succeeded(int status) {
               "Whether the archive has the file cannot be told. See to the command and run again.");
 }
 
+// Of this process: a command that outlived another run may still be writing.
+std::string TemporaryName() { return fmt::format("restoring.{}", ::getpid()); }
+
 std::string MakeTemporaryDirectory() {
   std::string pattern = (fs::temp_directory_path() / "pg-rejoin-XXXXXX").string();
   if (::mkdtemp(pattern.data()) == nullptr) {
@@ -191,36 +194,55 @@ WalArchive::Place WalArchive::ReadyPlace() {
   const std::string path(kRestoredWalDirectory);
   target_.CreateDirectory(std::string(kOwnWalDirectory));
   target_.CreateDirectory(path);
-  return {target_.OpenFile(path), path};
+  Place place{target_.OpenFile(path), path};
+  if (!place.directory.valid()) {
+    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", path));
+  }
+  return place;
 }
 
 UniqueFd WalArchive::Restore(const std::string& name) {
   if (missing_.contains(name)) return {};
   const Place place = ReadyPlace();
-  if (!place.directory.valid()) {
-    throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", place.path));
-  }
   UniqueFd fd = OpenBeneath(place.directory.get(), name, O_RDONLY, 0);
   if (fd.valid()) return fd;
-  // Under a name of this process: a command that outlived another run may still be writing.
-  const std::string temporary = fmt::format("restoring.{}", ::getpid());
-  ::unlinkat(place.directory.get(), temporary.c_str(), 0);
-  const pid_t child = Spawn(ExpandRestoreCommand(options_.restore_command, name,
-                                                 fmt::format("{}/{}", place.path, temporary)),
-                            pgdata_);
-  if (Succeeded(WaitFor(child, options_.stop))) fd = Take(place, temporary, name);
+  const std::string temporary = TemporaryName();
+  fd = Fetch(place, temporary, name);
   if (!fd.valid()) {
     LogInfo("could not restore file \"{}\" from archive", name);
     missing_.insert(name);
     return fd;
   }
+  if (::fchmod(fd.get(), file_mode_) != 0 || ::renameat(place.directory.get(), temporary.c_str(),
+                                                        place.directory.get(), name.c_str()) != 0) {
+    throw SystemError(ErrorKind::kTargetFailed,
+                      fmt::format("could not take over restored file \"{}\"", name));
+  }
   LogInfo("restored file \"{}\" from archive", name);
   return fd;
 }
 
-// What the command left is anybody's: it gets the name of a segment when it can be one. Invalid: it
+UniqueFd WalArchive::Peek(const std::string& name) {
+  const Place place = ReadyPlace();
+  const std::string temporary = TemporaryName();
+  UniqueFd fd = Fetch(place, temporary, name);
+  ::unlinkat(place.directory.get(), temporary.c_str(), 0);
+  return fd;
+}
+
+UniqueFd WalArchive::Fetch(const Place& place, const std::string& temporary,
+                           const std::string& name) const {
+  ::unlinkat(place.directory.get(), temporary.c_str(), 0);
+  const pid_t child = Spawn(ExpandRestoreCommand(options_.restore_command, name,
+                                                 fmt::format("{}/{}", place.path, temporary)),
+                            pgdata_);
+  if (!Succeeded(WaitFor(child, options_.stop))) return {};
+  return Open(place, temporary, name);
+}
+
+// What the command left is anybody's: it may be taken for a segment when it can be one. Invalid: it
 // left nothing.
-UniqueFd WalArchive::Take(const Place& place, const std::string& temporary,
+UniqueFd WalArchive::Open(const Place& place, const std::string& temporary,
                           const std::string& name) const {
   UniqueFd fd = OpenBeneath(place.directory.get(), temporary, O_RDONLY | O_NONBLOCK, 0);
   if (!fd.valid() && errno == ENOENT) return fd;
@@ -235,11 +257,6 @@ UniqueFd WalArchive::Take(const Place& place, const std::string& temporary,
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("unexpected file size for \"{}\": {} instead of {}", name,
                             status.st_size, segment_size_));
-  }
-  if (::fchmod(fd.get(), file_mode_) != 0 || ::renameat(place.directory.get(), temporary.c_str(),
-                                                        place.directory.get(), name.c_str()) != 0) {
-    throw SystemError(ErrorKind::kTargetFailed,
-                      fmt::format("could not take over restored file \"{}\"", name));
   }
   return fd;
 }

@@ -40,6 +40,10 @@ class WalArchive {
   // what it left is no file of the right size.
   UniqueFd Restore(const std::string& name);
 
+  // What a server would be given now: asked anew each time, and nothing of it stays. Throws as
+  // Restore() does.
+  UniqueFd Peek(const std::string& name);
+
  private:
   // Where files are restored to, and what a command can call it from the data directory.
   struct Place {
@@ -47,7 +51,8 @@ class WalArchive {
     std::string path;
   };
   Place ReadyPlace();
-  UniqueFd Take(const Place& place, const std::string& temporary, const std::string& name) const;
+  UniqueFd Fetch(const Place& place, const std::string& temporary, const std::string& name) const;
+  UniqueFd Open(const Place& place, const std::string& temporary, const std::string& name) const;
 
   Options options_;
   std::string pgdata_;

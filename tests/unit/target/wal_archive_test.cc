@@ -92,6 +92,16 @@ TEST_F(Archive, RestoresBesideAndLeavesNothing) {
   EXPECT_EQ(Snapshot(data()), before);
 }
 
+TEST_F(Archive, PeekAsksAnewAndLeavesNothing) {
+  const auto archive = Open(FromArchive());
+  EXPECT_EQ(ReadUpTo(archive->Peek(kName), kSegment), std::string(kSegment, 'w'));
+  EXPECT_TRUE(fs::is_empty(restored()));
+  fs::remove(scratch_ / "archive" / kName);
+  EXPECT_FALSE(archive->Peek(kName).valid());
+  WriteText(scratch_ / "archive" / kName, std::string(kSegment, 'x'));
+  EXPECT_EQ(ReadUpTo(archive->Peek(kName), kSegment), std::string(kSegment, 'x'));
+}
+
 TEST_F(Archive, KeepsWhatAnUnfinishedRewindNeeds) {
   {
     const auto archive = Open(FromArchive());
