@@ -70,6 +70,8 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
                     "accepted for compatibility: the target is never started for crash recovery");
   command->add_option("--sync-method", options->sync_method, "fsync (default) or syncfs")
       ->check(CLI::IsMember({"fsync", "syncfs"}));
+  command->add_flag("--copy-replayed-blocks", options->copy_replayed_blocks,
+                    "copy also blocks that replay overwrites anyway (to compare)");
   command->add_option("--connections", options->connections, "connections that copy (default 4)")
       ->check(CLI::Range(1, 64))
       ->group("Of pg-rejoin");

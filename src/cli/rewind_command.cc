@@ -135,6 +135,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.sync_with_syncfs = options.sync_method == "syncfs";
   rewind.extra_files = ExtraFiles::kFollowSource;
   rewind.standby_source = true;
+  rewind.copy_replayed_blocks = options.copy_replayed_blocks;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
   if (options.restore_target_wal) {

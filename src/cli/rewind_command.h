@@ -20,6 +20,7 @@ struct RewindCommandOptions {
   bool write_recovery_conf = false;
   bool no_ensure_shutdown = false;  // accepted: we never need single-user recovery
   bool list_kill_points = false;
+  bool copy_replayed_blocks = false;
   int connections = 4;
 };
 

@@ -60,6 +60,10 @@ nlohmann::ordered_json ToJson(const Outcome& outcome, const std::string& report_
     if (rewind.fork_lsn.valid()) json["forkLsn"] = rewind.fork_lsn.ToString();
     json["discardedTransactions"] = rewind.discarded_transactions;
     json["discardedBytes"] = rewind.discarded_bytes;
+    if (!rewind.discarded_from.empty()) {
+      json["discardedFrom"] = rewind.discarded_from;
+      json["discardedTo"] = rewind.discarded_to;
+    }
     json["copiedBytes"] = rewind.bytes_copied;
   }
   json["durationSeconds"] = std::chrono::duration<double>(outcome.duration).count();
@@ -138,6 +142,8 @@ KeyChanges OutcomeToAnnotations(const Outcome& outcome, const std::string& prefi
   set("discarded-transactions",
       if_rewound([](const RewindResult& r) { return r.discarded_transactions; }));
   set("discarded-bytes", if_rewound([](const RewindResult& r) { return r.discarded_bytes; }));
+  set("discarded-from", rewind ? NonEmpty(rewind->discarded_from) : std::nullopt);
+  set("discarded-to", rewind ? NonEmpty(rewind->discarded_to) : std::nullopt);
   set("copied-bytes", if_rewound([](const RewindResult& r) { return r.bytes_copied; }));
 
   set("role", outcome.local ? NonEmpty(DirectoryKindName(outcome.local->kind)) : std::nullopt);

@@ -72,7 +72,12 @@ void RewindRun::Prepare() {
                             facts_.target_control.wal_segment_size());
   }
   StageWal(identity_.flush_lsn);
-  input.created_on_source = ScanWal(identity_.flush_lsn).created;
+  DatabaseCopies copies = facts_.copies;
+  FirstReferences first_references(facts_.blocks.blocks_per_segment());
+  // Replay goes at least to here: the flush position was read before this WAL.
+  input.created_on_source = ScanWal(identity_.flush_lsn, &copies, &first_references).created;
+  input.database_copies = copies.copies;
+  if (!options_.copy_replayed_blocks) input.source_references = &first_references;
   CheckArchive(facts_.fork.lsn, identity_.flush_lsn);
   if (resumed_) kept_blocks_ = copied_.Read(input.target_files);
   input.copied = &kept_blocks_;
@@ -93,7 +98,8 @@ Lsn RewindRun::Carry(const NoteCuts& note_cuts) {
   // After the last byte: every page that was copied has a position below this.
   const Lsn flush = IdentifyAgain().flush_lsn;
   StageWal(flush);
-  const Lsn end = ScanWal(flush).end;
+  DatabaseCopies copies = facts_.copies;
+  const Lsn end = ScanWal(flush, &copies, nullptr).end;
   CheckArchive(identity_.flush_lsn, flush);
   KillPoint("wal-staged");
   InstallWal(end);
@@ -112,12 +118,12 @@ void RewindRun::StageWal(Lsn flush) {
                      [this](uint64_t bytes) { progress_.Done(bytes); }});
 }
 
-SourceScan RewindRun::ScanWal(Lsn flush) {
+SourceScan RewindRun::ScanWal(Lsn flush, DatabaseCopies* copies,
+                              FirstReferences* first_references) {
   progress_.Phase("reading WAL");
-  DatabaseCopies copies = facts_.copies;
-  SourceScan scan = wal_.Scan(flush, &copies);
+  SourceScan scan = wal_.Scan(flush, copies, first_references);
   CheckSourceScan(scan, facts_.fork.lsn, flush);
-  copies.CheckTemplatesUntouched();
+  copies->CheckTemplatesUntouched();
   return scan;
 }
 

@@ -43,7 +43,7 @@ class RewindRun {
 
  private:
   void StageWal(Lsn flush);
-  SourceScan ScanWal(Lsn flush);
+  SourceScan ScanWal(Lsn flush, DatabaseCopies* copies, FirstReferences* first_references);
   void CheckArchive(Lsn begin, Lsn flush) const;
   void CheckSpace() const;
   void CheckMayChange() const;

@@ -14,16 +14,31 @@
 #include "pgdata/backup_label.h"
 #include "pgdata/control_file.h"
 #include "pgdata/timeline_history.h"
+#include "pgdata/timestamp.h"
 #include "pgdata/types.h"
 #include "rewind/database_copies.h"
 #include "target/target_directory.h"
 #include "wal/block_ref_table.h"
+#include "wal/first_references.h"
 
 namespace pgrejoin {
 
+// Of the first and the last commit of a range, as their servers' clocks had it.
+struct CommitTimes {
+  PgTimestamp first = 0;
+  PgTimestamp last = 0;
+
+  void Note(PgTimestamp time) {
+    first = std::min(first, time);
+    last = std::max(last, time);
+  }
+};
+
 struct RewindFacts {
   explicit RewindFacts(ControlFile control)
-      : target_control(std::move(control)), blocks(target_control.blocks_per_segment()) {}
+      : target_control(std::move(control)),
+        blocks(target_control.blocks_per_segment()),
+        first_references(target_control.blocks_per_segment()) {}
 
   ControlFile target_control;  // as it was before the fence
   TimelineHistory target_history;
@@ -42,6 +57,8 @@ struct RewindFacts {
   uint64_t start_next_xid = 0;
   // Main-fork blocks that the target's WAL touches from the scan's start to its end.
   BlockRefTable blocks;
+  // Of the target's WAL from the start of replay to the fork.
+  FirstReferences first_references;
   // Relations that the target created after the fork: their files hold what no WAL tells.
   std::set<RelFileLocator> created;
   // Directories (tablespace, database) whose files the target copied after the fork without WAL.
@@ -55,6 +72,7 @@ struct RewindFacts {
   bool was_standby = false;
   std::optional<TransactionId> oldest_decided;
   uint64_t discarded_transactions = 0;
+  std::optional<CommitTimes> discarded_times;  // nullopt: no commits
   uint64_t discarded_bytes = 0;
   std::vector<TargetFile> target_files;  // as they were before the first change
   // Main forks that this or an earlier attempt may have changed, and how many bytes of each may

@@ -14,8 +14,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int kFormat = 2;
+constexpr int kFormat = 3;
 constexpr size_t kJournalBytesMax = size_t{4} << 30;
+// Tables of blocks.
+constexpr const char* kBlocks = "blocks";
+constexpr const char* kSeen = "blocks_replayed";
+constexpr const char* kOverwritten = "blocks_overwritten";
 const std::string kDirectory(kOwnDirectory);
 const std::string kJournalTemporary = kDirectory + "/journal.tmp";
 const std::string kFencedPath = kDirectory + "/fenced";
@@ -107,10 +111,13 @@ Json HeadJson(const RewindFacts& facts) {
           {"start_timeline", facts.label.timeline},
           {"checkpoint_lsn", facts.label.checkpoint.ToString()},
           {"start_next_xid", facts.start_next_xid},
+          {"first_references_known", facts.first_references.known()},
           {"was_standby", facts.was_standby},
           {"oldest_decided", facts.oldest_decided ? Json(*facts.oldest_decided) : Json()},
           {"discarded_transactions", facts.discarded_transactions},
-          {"discarded_bytes", facts.discarded_bytes}};
+          {"discarded_bytes", facts.discarded_bytes},
+          {"discarded_from", facts.discarded_times ? Json(facts.discarded_times->first) : Json()},
+          {"discarded_to", facts.discarded_times ? Json(facts.discarded_times->last) : Json()}};
 }
 
 Lsn LsnFromJson(const Json& json) {
@@ -150,38 +157,42 @@ RewindFacts FactsFromHead(const Json& head) {
   facts.label.checkpoint = LsnFromJson(head.at("checkpoint_lsn"));
   facts.label.ours = true;
   facts.start_next_xid = head.at("start_next_xid").get<uint64_t>();
+  if (!head.at("first_references_known").get<bool>()) facts.first_references.SetUnknown();
   facts.was_standby = head.at("was_standby").get<bool>();
   if (const Json& oldest = head.at("oldest_decided"); !oldest.is_null()) {
     facts.oldest_decided = oldest.get<TransactionId>();
   }
   facts.discarded_transactions = head.at("discarded_transactions").get<uint64_t>();
   facts.discarded_bytes = head.at("discarded_bytes").get<uint64_t>();
+  if (const Json& from = head.at("discarded_from"); !from.is_null()) {
+    facts.discarded_times = {from.get<PgTimestamp>(), head.at("discarded_to").get<PgTimestamp>()};
+  }
   return facts;
 }
 
-void WriteBlocks(const RewindFacts& facts, LineWriter* out) {
-  for (const auto& [segment, bitmap] : facts.blocks.segments()) {
+void WriteBlocks(const char* what, const BlockRefTable& table, LineWriter* out) {
+  for (const auto& [segment, bitmap] : table.segments()) {
     Json runs = Json::array();
     bitmap.ForEachRun([&](BlockNumber first, BlockNumber count) {
       runs.push_back(Json::array({first, count}));
     });
-    out->Line({{"blocks", LocatorJson(segment.locator)},
+    out->Line({{what, LocatorJson(segment.locator)},
                {"segment", segment.segment},
                {"runs", std::move(runs)}});
   }
 }
 
-void ReadBlocks(const Json& line, RewindFacts* facts) {
-  const RelFileLocator locator = LocatorFromJson(line.at("blocks"));
-  const uint64_t base = line.at("segment").get<uint64_t>() * facts->blocks.blocks_per_segment();
+template <typename Add>
+void ReadBlocks(const char* what, const Json& line, uint64_t blocks_per_segment, const Add& add) {
+  const RelFileLocator locator = LocatorFromJson(line.at(what));
+  const uint64_t base = line.at("segment").get<uint64_t>() * blocks_per_segment;
   for (const Json& run : line.at("runs")) {
     const auto first = run.at(0).get<uint64_t>();
     const auto count = run.at(1).get<uint64_t>();
-    const uint64_t blocks = facts->blocks.blocks_per_segment();
-    if (first > blocks || count > blocks - first)
+    if (first > blocks_per_segment || count > blocks_per_segment - first)
       Damaged("blocks behind the end of a segment file");
     for (uint64_t block = base + first; block < base + first + count; ++block) {
-      facts->blocks.Add(locator, static_cast<BlockNumber>(block));
+      add(locator, static_cast<BlockNumber>(block));
     }
   }
 }
@@ -228,8 +239,17 @@ void WriteDatabaseCopies(const DatabaseCopies& copies, LineWriter* out) {
 }
 
 void ReadLine(const Json& line, RewindFacts* facts) {
-  if (line.contains("blocks")) {
-    ReadBlocks(line, facts);
+  const uint64_t blocks_per_segment = facts->blocks.blocks_per_segment();
+  FirstReferences& first = facts->first_references;
+  if (line.contains(kBlocks)) {
+    ReadBlocks(kBlocks, line, blocks_per_segment,
+               [&](const auto& locator, BlockNumber n) { facts->blocks.Add(locator, n); });
+  } else if (line.contains(kSeen)) {
+    ReadBlocks(kSeen, line, blocks_per_segment,
+               [&](const auto& locator, BlockNumber n) { first.AddSeen(locator, n); });
+  } else if (line.contains(kOverwritten)) {
+    ReadBlocks(kOverwritten, line, blocks_per_segment,
+               [&](const auto& locator, BlockNumber n) { first.AddOverwritten(locator, n); });
   } else if (line.contains("file")) {
     ReadFileLine(line, facts);
   } else if (line.contains("created")) {
@@ -284,7 +304,9 @@ void WriteJournal(TargetDirectory& target, const RewindFacts& facts, const Rewin
     out.Line({{"truncated", LocatorJson(locator)}, {"to", blocks}});
   }
   WriteDatabaseCopies(facts.copies, &out);
-  WriteBlocks(facts, &out);
+  WriteBlocks(kBlocks, facts.blocks, &out);
+  WriteBlocks(kSeen, facts.first_references.seen(), &out);
+  WriteBlocks(kOverwritten, facts.first_references.overwritten(), &out);
   for (const TargetFile& file : facts.target_files) out.Line(FileJson(file));
   for (const auto& [path, own_bytes] : facts.attempted) {
     out.Line({{"attempted", PathJson(path)}, {"own_bytes", own_bytes}});

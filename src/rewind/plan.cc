@@ -26,9 +26,69 @@ struct PathState {
   const TargetFile* target() const { return current != nullptr ? current : original; }
 };
 
+bool Has(const BlockBitmap* bitmap, BlockNumber block) {
+  return bitmap != nullptr && bitmap->Test(block);
+}
+
+// Which blocks replay overwrites before it reads them, so that what is on disk does not matter
+// (docs/explanation/safety.md, "What replay writes anyway").
+class ReplayedBlocks {
+ public:
+  explicit ReplayedBlocks(const PlanInput& input) : facts_(*input.facts) {
+    // Hints of a standby are in no WAL, and its pages may be older than the start of replay.
+    const bool standby = facts_.target_control.in_recovery() || facts_.was_standby;
+    const FirstReferences* source = input.source_references;
+    if (source == nullptr || standby || !source->known() || !facts_.first_references.known()) {
+      return;
+    }
+    source_ = source;
+    // They are read whole when the copy is replayed, maybe before the image.
+    for (const CreateDatabaseByCopyEffect& copy : input.database_copies) {
+      read_whole_.insert({copy.database, copy.template_database});
+    }
+  }
+
+  bool any() const { return source_ != nullptr; }
+
+  // Block numbers within one segment file.
+  class OfSegment {
+   public:
+    bool Has(BlockNumber block) const {
+      if (!any_ || (metapage_ && block == 0)) return false;
+      return pgrejoin::Has(common_overwritten_, block) ||
+             (!pgrejoin::Has(common_seen_, block) && pgrejoin::Has(source_overwritten_, block));
+    }
+
+   private:
+    friend class ReplayedBlocks;
+    bool any_ = false;
+    bool metapage_ = false;
+    const BlockBitmap* common_seen_ = nullptr;
+    const BlockBitmap* common_overwritten_ = nullptr;
+    const BlockBitmap* source_overwritten_ = nullptr;
+  };
+
+  OfSegment Of(const RelationSegment& segment) const {
+    OfSegment of;
+    of.any_ = any() && !read_whole_.contains(segment.locator.database);
+    if (!of.any_) return of;
+    // The metapage of an SP-GiST index is written without WAL.
+    of.metapage_ = segment.segment == 0;
+    of.common_seen_ = facts_.first_references.seen().Find(segment);
+    of.common_overwritten_ = facts_.first_references.overwritten().Find(segment);
+    of.source_overwritten_ = source_->overwritten().Find(segment);
+    return of;
+  }
+
+ private:
+  const RewindFacts& facts_;
+  const FirstReferences* source_ = nullptr;  // nullptr: none is left out
+  std::set<Oid> read_whole_;
+};
+
 class Planner {
  public:
-  explicit Planner(const PlanInput& input) : input_(input), facts_(*input.facts) {
+  explicit Planner(const PlanInput& input) : input_(input), facts_(*input.facts), replayed_(input) {
     for (const SourceFile& file : input.source_files) {
       paths_[file.path].source = &file;
       NoteInitFork(file.path, &unlogged_on_source_);
@@ -217,17 +277,24 @@ class Planner {
       entry.action = FileAction::kKeep;
       entry.reason = "no block of it changed";
     }
-    LeaveOutCopied(segment, &entry);
+    LeaveOut(segment, &entry);
     Push(std::move(entry));
   }
 
-  // Blocks that an earlier attempt has copied from the same line.
-  void LeaveOutCopied(const RelationSegment& segment, PlanEntry* entry) const {
-    if (const BlockBitmap* copied = CopiedOf(segment)) {
+  // What need not be copied: blocks that an earlier attempt has copied from the same line, and
+  // those that replay writes anyway.
+  void LeaveOut(const RelationSegment& segment, PlanEntry* entry) {
+    const BlockBitmap* copied = CopiedOf(segment);
+    const ReplayedBlocks::OfSegment replayed = replayed_.Of(segment);
+    if (copied != nullptr || replayed_.any()) {
       std::vector<BlockRun> left;
       for (const BlockRun& run : entry->runs) {
         for (BlockNumber block = run.first; block < run.first + run.count; ++block) {
-          if (copied->Test(block)) continue;
+          if (Has(copied, block)) continue;
+          if (replayed.Has(block)) {
+            plan_.bytes_replayed += kBlockBytes;
+            continue;
+          }
           if (!left.empty() && left.back().first + left.back().count == block) {
             ++left.back().count;
           } else {
@@ -282,7 +349,8 @@ class Planner {
   }
 
   void CopyWhole(const std::string& path, const PathState& state, const char* reason) {
-    if (const auto segment = ParseRelationPath(path); segment && CopiedOf(*segment) != nullptr) {
+    const auto segment = ParseRelationPath(path);
+    if (segment && (CopiedOf(*segment) != nullptr || replayed_.any())) {
       return CopyRest(path, state, *segment, reason);
     }
     PlanEntry entry = MakeEntry(path, state, FileAction::kCopyWhole, reason);
@@ -290,14 +358,14 @@ class Planner {
     Push(std::move(entry));
   }
 
-  // Of a main fork that is wanted whole, what an earlier attempt has not copied.
+  // Of a main fork that is wanted whole, what is not left out.
   void CopyRest(const std::string& path, const PathState& state, const RelationSegment& segment,
                 const char* reason) {
     PlanEntry entry = MakeEntry(path, state, FileAction::kCopyBlocks, reason);
     entry.whole = true;
     const uint64_t blocks = (state.source->size + kBlockBytes - 1) / kBlockBytes;
     if (blocks > 0) entry.runs.push_back({0, static_cast<BlockNumber>(blocks)});
-    LeaveOutCopied(segment, &entry);
+    LeaveOut(segment, &entry);
     Push(std::move(entry));
   }
 
@@ -335,6 +403,7 @@ class Planner {
 
   const PlanInput& input_;
   const RewindFacts& facts_;
+  const ReplayedBlocks replayed_;
   std::map<std::string, PathState> paths_;
   std::set<RelFileLocator> unlogged_on_source_;
   std::set<RelFileLocator> unlogged_on_target_;

@@ -45,7 +45,8 @@ struct RewindPlan {
   // Ordered by action, then path; removals in descending order, so content goes before directories.
   std::vector<PlanEntry> entries;
   uint64_t bytes_to_copy = 0;
-  uint64_t bytes_to_grow = 0;  // disk space the result needs beyond what is used now
+  uint64_t bytes_to_grow = 0;   // disk space the result needs beyond what is used now
+  uint64_t bytes_replayed = 0;  // of blocks that are not copied because replay overwrites them
 };
 
 // The part of it that entry needs.
@@ -58,6 +59,11 @@ struct PlanInput {
   std::set<RelFileLocator> created_on_source;
   // Main-fork blocks that need not be fetched again (rewind/copied_blocks.h); nullptr: none.
   const BlockRefTable* copied = nullptr;
+  // Of the source's WAL from the fork on, as far as replay is bound to go; nullptr: every block is
+  // copied.
+  const FirstReferences* source_references = nullptr;
+  // CREATE DATABASE by file copy, in the target's WAL up to the fork and the source's from there.
+  std::vector<CreateDatabaseByCopyEffect> database_copies;
   ExtraFiles extra_files = ExtraFiles::kKeepTarget;
 };
 

@@ -1,5 +1,6 @@
 #include "rewind/plan_report.h"
 
+#include <algorithm>
 #include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -50,6 +51,39 @@ Json FilesJson(const RewindPlan& plan) {
   return {{"actions", std::move(files)}, {"changed", std::move(paths)}};
 }
 
+Json WalPart(Lsn from, Lsn to, const char* where) {
+  return {{"from", from.ToString()}, {"to", to.ToString()}, {"where", where}, {"bytes", to - from}};
+}
+
+// Where each part of the WAL that replay will need is now.
+Json WalJson(const TargetDirectory& target, const RewindFacts& facts, Lsn flush) {
+  const uint32_t segment_size = facts.target_control.wal_segment_size();
+  const Lsn fork = facts.fork.lsn;
+  Json parts = Json::array();
+  Lsn from = facts.label.start;
+  const char* from_where = nullptr;
+  for (uint64_t segment = from.value / segment_size; segment * segment_size < fork.value;
+       ++segment) {
+    const auto names = SegmentFileCandidates(facts.target_history, segment, segment_size);
+    const bool here = std::ranges::any_of(
+        names, [&](const std::string& name) { return target.Exists("pg_wal/" + name); });
+    const char* where = here ? "target" : "archive";
+    const Lsn begin{std::max(segment * segment_size, from.value)};
+    if (from_where != nullptr && where != from_where) {
+      parts.push_back(WalPart(from, begin, from_where));
+      from = begin;
+    }
+    from_where = where;
+  }
+  if (from < fork) parts.push_back(WalPart(from, fork, from_where));
+  parts.push_back(WalPart(fork, flush, "source"));
+  return parts;
+}
+
+Json TimeJson(const std::optional<CommitTimes>& times, PgTimestamp CommitTimes::*which) {
+  return times ? Json(FormatTimestamp(*times.*which)) : Json();
+}
+
 }  // namespace
 
 RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& facts,
@@ -69,11 +103,14 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   RemoteWalFiles files(source, identity.history, facts.target_control.wal_segment_size());
   WalReader reader(files, LayoutOf(facts.target_control));
   DatabaseCopies copies = facts.copies;
+  FirstReferences references(facts.blocks.blocks_per_segment());
   const SourceScan scan = ScanSourceWal(reader, facts.fork.lsn, identity.flush_lsn,
-                                        facts.target_control.version(), &copies);
+                                        facts.target_control.version(), &copies, &references);
   CheckSourceScan(scan, facts.fork.lsn, identity.flush_lsn);
   copies.CheckTemplatesUntouched();
   input.created_on_source = scan.created;
+  input.database_copies = copies.copies;
+  input.source_references = &references;
   return MakePlan(input);
 }
 
@@ -113,10 +150,14 @@ std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
                    {"checkpoint_lsn", facts.label.checkpoint.ToString()},
                    {"timeline", facts.label.timeline}};
   json["discarded"] = {{"transactions", facts.discarded_transactions},
+                       {"first_commit", TimeJson(facts.discarded_times, &CommitTimes::first)},
+                       {"last_commit", TimeJson(facts.discarded_times, &CommitTimes::last)},
                        {"wal_bytes", facts.discarded_bytes}};
+  json["wal"] = WalJson(target, facts, identity.flush_lsn);
   json["blocks"] = facts.blocks.Count();
   json["bytes_to_copy"] = plan.bytes_to_copy;
   json["bytes_to_grow"] = plan.bytes_to_grow;
+  json["bytes_replayed"] = plan.bytes_replayed;
   json["files"] = FilesJson(plan);
   if (!blocks_file.empty()) WriteBlocksFile(facts.blocks, blocks_file);
   return json.dump(2);

@@ -28,6 +28,10 @@ void Describe(const RewindFacts& facts, RewindResult* result) {
   result->target_timeline = facts.target_history.timeline();
   result->discarded_transactions = facts.discarded_transactions;
   result->discarded_bytes = facts.discarded_bytes;
+  if (facts.discarded_times) {
+    result->discarded_from = FormatTimestamp(facts.discarded_times->first);
+    result->discarded_to = FormatTimestamp(facts.discarded_times->last);
+  }
 }
 
 // A standby that has less than its primary does not start ("recovery aborted because of

@@ -47,6 +47,8 @@ struct RewindOptions {
   ExtraFiles extra_files = ExtraFiles::kFollowSource;
   // A standby of the new primary may be read in its place; the result follows that standby.
   bool standby_source = false;
+  // To compare: copy also what replay overwrites before it reads it.
+  bool copy_replayed_blocks = false;
   // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.
   std::string primary_conninfo;
   bool create_standby_signal = false;
@@ -78,6 +80,8 @@ struct RewindResult {
   Lsn source_end;                       // minRecoveryPoint of the result
   uint64_t discarded_transactions = 0;  // commits on the target after the fork
   uint64_t discarded_bytes = 0;         // WAL after the fork
+  std::string discarded_from;           // of these commits the first and the last, in UTC; "": none
+  std::string discarded_to;
   uint64_t bytes_to_copy = 0;
   uint64_t bytes_copied = 0;
   std::chrono::milliseconds duration{0};

@@ -170,7 +170,7 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   }
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
-  const Lsn have = Scan(flush, &ignored).end;
+  const Lsn have = Scan(flush, &ignored, nullptr).end;
   if (flush > have && flush - have > target_.FileSystemOf(kLinePath).free_bytes) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the source's WAL from {} to {} needs more disk space than there is",
@@ -210,7 +210,7 @@ void SourceWal::Fetch(Lsn from, Lsn flush, const SourceWalOptions& options) {
 
 bool SourceWal::StagedIsTheirs(Lsn flush) const {
   DatabaseCopies ignored;
-  const Lsn last = line_begun_ ? Scan(flush, &ignored).last_record : Lsn{};
+  const Lsn last = line_begun_ ? Scan(flush, &ignored, nullptr).last_record : Lsn{};
   if (!last.valid()) return false;
   LocalWalFiles files = OpenStaged();
   const WalLayout layout = LayoutOf(facts_.target_control);
@@ -218,13 +218,15 @@ bool SourceWal::StagedIsTheirs(Lsn flush) const {
   return CompareRecord(source_, history_, layout, ReadRecordAt(reader, last)) == SameRecord::kSame;
 }
 
-SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies) const {
+SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies,
+                           FirstReferences* first_references) const {
   LocalWalFiles files = OpenStaged();
   // Replay would stop at a page of any other timeline.
   WalLayout layout = LayoutOf(facts_.target_control);
   for (const TimelineEntry& entry : history_.entries()) layout.timelines.push_back(entry.tli);
   WalReader reader(files, layout);
-  return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies);
+  return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies,
+                       first_references);
 }
 
 void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive,

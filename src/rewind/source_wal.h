@@ -48,8 +48,8 @@ class SourceWal {
   void Fetch(Lsn from, Lsn flush, const SourceWalOptions& options);
   // Whether there is staged WAL of this line, and the source has its last record.
   bool StagedIsTheirs(Lsn flush) const;
-  // Reads the staged WAL from the fork.
-  SourceScan Scan(Lsn flush, DatabaseCopies* copies) const;
+  // Reads the staged WAL from the fork. first_references: nullptr where nobody asks.
+  SourceScan Scan(Lsn flush, DatabaseCopies* copies, FirstReferences* first_references) const;
 
   // Recovery asks the archive before pg_wal, and for the newest timeline that there is. Throws
   // Error(kNotRewindable) where what it has of source's line from begin to flush, or a history file

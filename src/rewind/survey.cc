@@ -90,6 +90,7 @@ void ReadChanges(WalReader& reader, const CheckPointRecord& start, Lsn end, Rewi
   facts->start_next_xid = start.checkpoint.next_full_xid;
   facts->discarded_bytes = facts->target_end - facts->fork.lsn;
   facts->copies = {};
+  facts->first_references = FirstReferences(facts->blocks.blocks_per_segment());
   ScanTargetWal(reader, redo, end, facts);
   const bool hints_unlogged = facts->target_control.in_recovery() || facts->was_standby;
   if (!hints_unlogged || !facts->oldest_decided) return;

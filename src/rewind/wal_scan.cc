@@ -49,7 +49,11 @@ void NoteOldest(TransactionId xid, RewindFacts* facts) {
 
 void NoteAfterFork(const RecordEffect& effect, RewindFacts* facts) {
   if (const auto* end = std::get_if<TransactionEndEffect>(&effect)) {
-    if (end->committed) ++facts->discarded_transactions;
+    if (end->committed) {
+      ++facts->discarded_transactions;
+      if (!facts->discarded_times) facts->discarded_times = {end->time, end->time};
+      facts->discarded_times->Note(end->time);
+    }
     NoteOldest(end->xid, facts);
     for (const TransactionId child : end->children) NoteOldest(child, facts);
   } else if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
@@ -108,6 +112,7 @@ void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
     }
     if (record.start < facts->fork.lsn) {
       facts->copies.Visit(record, effect);
+      if (record.start >= facts->label.start) facts->first_references.Visit(record);
     } else {
       NoteAfterFork(effect, facts);
     }
@@ -116,7 +121,7 @@ void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
 }
 
 SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
-                         DatabaseCopies* copies) {
+                         DatabaseCopies* copies, FirstReferences* first_references) {
   SourceScan scan;
   scan.end = start;
   reader.Seek(start);
@@ -139,6 +144,7 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
       scan.created.insert(create->locator);
     }
     copies->Visit(record, effect);
+    if (first_references != nullptr) first_references->Visit(record);
     scan.last_record = record.start;
     scan.end = record.end;
   }

@@ -10,10 +10,10 @@
 
 namespace pgrejoin {
 
-// Scans the target's WAL from start to end and adds to facts: blocks, created, truncated, copies,
-// was_standby, oldest_decided, discarded_transactions. What counts as after the fork is facts' own.
-// Throws Error(kNotRewindable) when WAL was written in a way that hides changes, or does not reach
-// end.
+// Scans the target's WAL from start to end and adds to facts: blocks, first_references, created,
+// truncated, copies, was_standby, oldest_decided, discarded_transactions. What counts as after the
+// fork is facts' own. Throws Error(kNotRewindable) when WAL was written in a way that hides
+// changes, or does not reach end.
 void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts);
 
 struct SourceScan {
@@ -25,8 +25,9 @@ struct SourceScan {
 };
 
 // Scans the source's WAL from start up to the last record that ends at or before flush.
+// first_references: nullptr where nobody asks.
 SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
-                         DatabaseCopies* copies);
+                         DatabaseCopies* copies, FirstReferences* first_references);
 
 // Throws Error(kNotRewindable) unless the scan reached everything from fork to flush.
 void CheckSourceScan(const SourceScan& scan, Lsn fork, Lsn flush);

@@ -7,10 +7,13 @@ namespace {
 constexpr BlockNumber kWordBits = 64;
 }  // namespace
 
-void BlockBitmap::Set(BlockNumber block) {
+bool BlockBitmap::Set(BlockNumber block) {
   const size_t word = block / kWordBits;
   if (word >= words_.size()) words_.resize(word + 1);
-  words_[word] |= uint64_t{1} << (block % kWordBits);
+  const uint64_t bit = uint64_t{1} << (block % kWordBits);
+  const bool was_set = (words_[word] & bit) != 0;
+  words_[word] |= bit;
+  return !was_set;
 }
 
 bool BlockBitmap::Test(BlockNumber block) const {
@@ -48,13 +51,13 @@ void BlockBitmap::ForEachRun(
   if (run_length > 0) visit(run_start, run_length);
 }
 
-void BlockRefTable::Add(const RelFileLocator& locator, BlockNumber block) {
+bool BlockRefTable::Add(const RelFileLocator& locator, BlockNumber block) {
   const RelationSegment segment{locator, block / blocks_per_segment_};
   if (last_bitmap_ == nullptr || segment != last_segment_) {
     last_bitmap_ = &segments_[segment];
     last_segment_ = segment;
   }
-  last_bitmap_->Set(block % blocks_per_segment_);
+  return last_bitmap_->Set(block % blocks_per_segment_);
 }
 
 const BlockBitmap* BlockRefTable::Find(const RelationSegment& segment) const {

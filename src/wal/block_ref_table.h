@@ -14,7 +14,8 @@ namespace pgrejoin {
 
 class BlockBitmap {
  public:
-  void Set(BlockNumber block);
+  // false: it was set already.
+  bool Set(BlockNumber block);
   bool Test(BlockNumber block) const;
   uint64_t Count() const;
   // Calls visit(first, count) for each run of set blocks, ascending.
@@ -30,7 +31,8 @@ class BlockRefTable {
   BlockRefTable(BlockRefTable&&) = default;
   BlockRefTable& operator=(BlockRefTable&&) = default;
 
-  void Add(const RelFileLocator& locator, BlockNumber block);
+  // false: it was there already.
+  bool Add(const RelFileLocator& locator, BlockNumber block);
   // nullptr: no block of this segment file is touched.
   const BlockBitmap* Find(const RelationSegment& segment) const;
   const std::map<RelationSegment, BlockBitmap>& segments() const { return segments_; }

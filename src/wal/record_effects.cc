@@ -98,7 +98,7 @@ RecordEffect TransactionEffect(const WalRecord& record, const PgVersion& version
   TransactionEndEffect effect;
   effect.committed = commit;
   effect.xid = record.xid;
-  effect.time_us = payload.Take<int64_t>();
+  effect.time = payload.Take<PgTimestamp>();
   const uint32_t xinfo = (record.info & kXactHasInfo) != 0 ? payload.Take<uint32_t>() : 0;
   if ((xinfo & kXinfoDatabase) != 0) payload.TakeBytes(8);
   if ((xinfo & kXinfoSubxacts) != 0) {

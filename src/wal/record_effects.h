@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "pgdata/control_file.h"
+#include "pgdata/timestamp.h"
 #include "pgdata/types.h"
 #include "wal/wal_record.h"
 
@@ -30,7 +31,7 @@ struct TransactionEndEffect {
   bool committed = false;
   TransactionId xid = 0;                // of the prepared transaction, where it is one
   std::vector<TransactionId> children;  // subtransactions
-  int64_t time_us = 0;                  // microseconds since 2000-01-01
+  PgTimestamp time = 0;
 };
 struct CreateRelationEffect {
   RelFileLocator locator;

@@ -26,6 +26,8 @@ Outcome Rewound() {
   result.fork_lsn = {0x4000};
   result.discarded_transactions = 17;
   result.discarded_bytes = 4096;
+  result.discarded_from = "2026-11-21T03:12:07.000000Z";
+  result.discarded_to = "2026-11-21T03:12:09.000000Z";
   result.bytes_copied = 123456;
   outcome.rewind = result;
   outcome.duration = std::chrono::milliseconds(1234);
@@ -40,6 +42,7 @@ TEST(OutcomeTest, TerminationMessageIsTheWholeStory) {
       "message": "rewound onto x-1", "source": "x-1",
       "systemIdentifier": "7000000000000000001", "history": "1@0/0", "timeline": 2,
       "forkLsn": "0/4000", "discardedTransactions": 17, "discardedBytes": 4096,
+      "discardedFrom": "2026-11-21T03:12:07.000000Z", "discardedTo": "2026-11-21T03:12:09.000000Z",
       "copiedBytes": 123456, "durationSeconds": 1.234, "attempt": 1,
       "finishedAt": "1970-01-01T00:00:00Z"})"));
 }
@@ -71,6 +74,8 @@ TEST(OutcomeTest, OneScalarAnAnnotation) {
       {"p/fork-lsn", "0/4000"},
       {"p/discarded-transactions", "17"},
       {"p/discarded-bytes", "4096"},
+      {"p/discarded-from", "2026-11-21T03:12:07.000000Z"},
+      {"p/discarded-to", "2026-11-21T03:12:09.000000Z"},
       {"p/copied-bytes", "123456"},
       {"p/duration", "1.234"},
       {"p/attempt", "1"},

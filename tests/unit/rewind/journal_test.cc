@@ -37,6 +37,10 @@ class Journal : public ::testing::Test {
       facts.blocks.Add({1663, 5, 16384}, block);
     }
     facts.blocks.Add({1664, 0, 1262}, 0);
+    facts.first_references.AddSeen({1663, 5, 16384}, 1);
+    facts.first_references.AddSeen({1663, 5, 16384}, 131072);
+    facts.first_references.AddOverwritten({1663, 5, 16384}, 131072);
+    facts.first_references.SetUnknown();
     facts.created = {{1663, 5, 16390}, {16400, 5, 1}};
     facts.truncated[{1663, 5, 16384}] = 7;
     facts.copies.copies.push_back({16999, 1663, 1, 1664});
@@ -47,6 +51,7 @@ class Journal : public ::testing::Test {
     facts.attempted = {{"base/5/16384", 40960}, {"pg_tblspc/16400/PG_17_202406281/5/9.3", 0}};
     facts.discarded_transactions = 12;
     facts.discarded_bytes = 0xfffffffff;
+    facts.discarded_times = {-5, 848'000'000'000'000'000};
     facts.target_files = {
         {.path = "base/5", .type = FileType::kDirectory, .size = 0, .link_target = {}},
         {.path = "base/5/16384", .type = FileType::kRegular, .size = 81920, .link_target = {}},
@@ -89,6 +94,9 @@ class Journal : public ::testing::Test {
     EXPECT_EQ(a.label.checkpoint, b.label.checkpoint);
     EXPECT_EQ(a.start_next_xid, b.start_next_xid);
     EXPECT_EQ(Blocks(a.blocks), Blocks(b.blocks));
+    EXPECT_EQ(Blocks(a.first_references.seen()), Blocks(b.first_references.seen()));
+    EXPECT_EQ(Blocks(a.first_references.overwritten()), Blocks(b.first_references.overwritten()));
+    EXPECT_EQ(a.first_references.known(), b.first_references.known());
     EXPECT_EQ(a.created, b.created);
     EXPECT_EQ(a.truncated, b.truncated);
     ASSERT_EQ(a.copies.copies.size(), b.copies.copies.size());
@@ -97,6 +105,9 @@ class Journal : public ::testing::Test {
     EXPECT_EQ(a.copies.touched, b.copies.touched);
     EXPECT_EQ(a.discarded_transactions, b.discarded_transactions);
     EXPECT_EQ(a.discarded_bytes, b.discarded_bytes);
+    ASSERT_TRUE(b.discarded_times);
+    EXPECT_EQ(a.discarded_times->first, b.discarded_times->first);
+    EXPECT_EQ(a.discarded_times->last, b.discarded_times->last);
     ASSERT_EQ(a.target_files.size(), b.target_files.size());
     for (size_t i = 0; i < a.target_files.size(); ++i) {
       EXPECT_EQ(a.target_files[i].path, b.target_files[i].path);
@@ -211,7 +222,7 @@ TEST_F(Journal, ARunBehindTheSegmentIsDamage) {
 }
 
 TEST_F(Journal, AnotherFormatSaysSo) {
-  const std::string lines = "{\"format\":3}\n";
+  const std::string lines = "{\"format\":4}\n";
   WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" +
                         std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
   try {
@@ -219,7 +230,7 @@ TEST_F(Journal, AnotherFormatSaysSo) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kTargetFailed);
-    EXPECT_NE(error.message().find("format 3"), std::string::npos);
+    EXPECT_NE(error.message().find("format 4"), std::string::npos);
   }
 }
 

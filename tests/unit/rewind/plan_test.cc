@@ -498,5 +498,103 @@ TEST_F(Plan, OrderIsByActionAndThenPath) {
   EXPECT_EQ(plan.entries[2].path, "pg_xact/0000");
 }
 
+// Blocks 0 to 5 have changed. What replay does to them first: the common WAL overwrites 1 and reads
+// 2; the source's overwrites 2, 3 and 4.
+class PlanOfReplayedBlocks : public Plan {
+ protected:
+  void SetUp() override {
+    Relation(10 * kBlock, 10 * kBlock);
+    Changed(0, 6);
+    for (const BlockNumber block : {1u, 2u}) facts_.first_references.AddSeen(kRelation, block);
+    facts_.first_references.AddOverwritten(kRelation, 1);
+    for (const BlockNumber block : {2u, 3u, 4u}) {
+      source_.AddSeen(kRelation, block);
+      source_.AddOverwritten(kRelation, block);
+    }
+    input_.source_references = &source_;
+  }
+  void MakeStandby() {
+    RewindFacts facts(ParseControl({.state = DatabaseState::kShutDownInRecovery}));
+    facts.target_files = facts_.target_files;
+    facts.first_references = std::move(facts_.first_references);
+    facts_ = std::move(facts);
+    Changed(0, 6);
+  }
+
+  FirstReferences source_{ParseControl({}).blocks_per_segment()};
+};
+
+TEST_F(PlanOfReplayedBlocks, AreNotCopied) {
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 5+1 ");
+  EXPECT_EQ(Make().bytes_to_copy, 3 * kBlock);
+  EXPECT_EQ(Make().bytes_replayed, 3 * kBlock);
+}
+
+TEST_F(PlanOfReplayedBlocks, AreCopiedWhenNobodyAsks) {
+  input_.source_references = nullptr;
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+  EXPECT_EQ(Make().bytes_replayed, 0u);
+}
+
+// An SP-GiST metapage is written without WAL.
+TEST_F(PlanOfReplayedBlocks, TheFirstBlockIsCopiedAllTheSame) {
+  facts_.first_references.AddSeen(kRelation, 0);
+  facts_.first_references.AddOverwritten(kRelation, 0);
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 5+1 ");
+}
+
+TEST_F(PlanOfReplayedBlocks, LengthAndTailFollowTheSource) {
+  facts_.target_files.clear();
+  input_.target_files.clear();
+  OnTarget(kPath, 3 * kBlock);
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 5+5 ");
+  EXPECT_EQ(EntryOf(kPath)->source_size, 10 * kBlock);
+}
+
+TEST_F(PlanOfReplayedBlocks, AFileThatIsWantedWholeIsCopiedInPart) {
+  facts_.created.insert(kRelation);
+  EXPECT_EQ(ActionOf(kPath), "blocks");
+  EXPECT_TRUE(EntryOf(kPath)->whole);
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 5+5 ");
+}
+
+// Its pages may be older than the start of replay, and hints are in no WAL.
+TEST_F(PlanOfReplayedBlocks, AStandbyCopiesAll) {
+  MakeStandby();
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+}
+
+TEST_F(PlanOfReplayedBlocks, ATargetThatWasAStandbyCopiesAll) {
+  facts_.was_standby = true;
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+}
+
+TEST_F(PlanOfReplayedBlocks, WithAnExtensionsWalAllIsCopied) {
+  source_.SetUnknown();
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+}
+
+TEST_F(PlanOfReplayedBlocks, WithAnExtensionsWalBeforeTheForkAllIsCopied) {
+  facts_.first_references.SetUnknown();
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+}
+
+// Replay reads the template's files when it comes to the copy.
+TEST_F(PlanOfReplayedBlocks, ATemplateIsCopied) {
+  input_.database_copies = {{16999, 1663, 5, 1663}};
+  EXPECT_EQ(RunsOf(kPath), "0+6 ");
+  input_.database_copies = {{16999, 1663, 4, 1663}};
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 5+1 ");
+}
+
+TEST_F(PlanOfReplayedBlocks, WhatAnAttemptHasCopiedIsNotCountedTwice) {
+  BlockRefTable copied(facts_.blocks.blocks_per_segment());
+  copied.Add(kRelation, 3);
+  copied.Add(kRelation, 5);
+  input_.copied = &copied;
+  EXPECT_EQ(RunsOf(kPath), "0+1 2+1 ");
+  EXPECT_EQ(Make().bytes_replayed, 2 * kBlock);
+}
+
 }  // namespace
 }  // namespace pgrejoin

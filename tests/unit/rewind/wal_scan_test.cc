@@ -26,7 +26,7 @@ class SourceScanTest : public ::testing::Test {
   SourceScan Scan(WalBuilder& wal, Lsn flush) {
     WalReader reader(wal, wal.layout());
     DatabaseCopies copies;
-    return ScanSourceWal(reader, kStart, flush, WalVersion(15), &copies);
+    return ScanSourceWal(reader, kStart, flush, WalVersion(15), &copies, nullptr);
   }
   // The file as it is staged: zeros behind flush.
   static WalBuilder UpTo(const WalBuilder& wal, Lsn flush) {
@@ -164,8 +164,10 @@ class TargetScanTest : public ::testing::Test {
     Put<int32_t>(&payload, 7);
     wal_.Append({.rmgr = 2, .info = 0x21, .main_data = payload});
   }
-  void End(TransactionId xid, bool commit, const std::vector<TransactionId>& children = {}) {
-    std::string payload(8, '\0');
+  void End(TransactionId xid, bool commit, const std::vector<TransactionId>& children = {},
+           PgTimestamp time = 0) {
+    std::string payload;
+    Put<PgTimestamp>(&payload, time);
     Put<uint32_t>(&payload, 2);
     Put<uint32_t>(&payload, static_cast<uint32_t>(children.size()));
     for (const TransactionId child : children) Put<uint32_t>(&payload, child);
@@ -209,13 +211,16 @@ TEST_F(TargetScanTest, TheShortestTruncationCounts) {
 }
 
 TEST_F(TargetScanTest, DiscardedIsWhatWasCommittedBehindTheFork) {
-  End(700, true);
+  End(700, true, {}, 5);
   ForkHere();
-  End(701, true);
-  End(702, false);
-  End(703, true);
+  End(701, true, {}, 40);
+  End(702, false, {}, 10);
+  End(703, true, {}, 30);  // backends write their times in any order
   Scan();
   EXPECT_EQ(facts_->discarded_transactions, 2u);
+  ASSERT_TRUE(facts_->discarded_times);
+  EXPECT_EQ(facts_->discarded_times->first, 30);
+  EXPECT_EQ(facts_->discarded_times->last, 40);
 }
 
 TEST_F(TargetScanTest, TheOldestDecidedCountsChildrenAndAborts) {

@@ -135,7 +135,7 @@ TEST_P(EffectsOfMajor, CommitWithoutAnything) {
   const auto end = std::get<TransactionEndEffect>(Effect(1, 0x00, payload, 740));
   EXPECT_TRUE(end.committed);
   EXPECT_EQ(end.xid, 740u);
-  EXPECT_EQ(end.time_us, 123456);
+  EXPECT_EQ(end.time, 123456);
   EXPECT_TRUE(end.children.empty());
 }
 
