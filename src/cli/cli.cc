@@ -98,6 +98,10 @@ void AddPlanOptions(CLI::App* command, PlanCommandOptions* options) {
                       "the primary: a connection string or URI");
   command->add_option("--source-pgdata", options->source_pgdata,
                       "or its data directory, shut down cleanly");
+  command->add_flag("-c,--restore-target-wal", options->restore_target_wal,
+                    "look for WAL that the target lacks by its restore_command");
+  command->add_option("--config-file", options->config_file,
+                      "the target's main configuration file, for restore_command");
   command->add_option("--blocks", options->blocks_file,
                       "also write each block that has to be copied to this file");
   command->footer(

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <optional>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -54,20 +55,30 @@ std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
   return source;
 }
 
-// nullptr: no restore_command is set.
-std::unique_ptr<WalArchive> OpenArchive(const RewindCommandOptions& options,
-                                        const DirectoryLock& lock, const std::stop_token& stop) {
-  const auto command =
-      ReadTargetSetting(options.target_pgdata, options.config_file, "restore_command");
+// nullptr: no restore_command is set in config_file (RewindCommandOptions).
+std::unique_ptr<WalArchive> OpenArchive(const std::string& config_file, const DirectoryLock& lock,
+                                        bool dry_run, const std::stop_token& stop) {
+  const auto command = ReadTargetSetting(lock.pgdata(), config_file, "restore_command");
   if (!command || command->empty()) return nullptr;
-  return std::make_unique<WalArchive>(lock, WalArchive::Options{*command, options.dry_run, stop});
+  return std::make_unique<WalArchive>(lock, WalArchive::Options{*command, dry_run, stop});
 }
 
-// For a rewind that does not depend on it.
-std::unique_ptr<WalArchive> TryOpenArchive(const RewindCommandOptions& options,
-                                           const DirectoryLock& lock, const std::stop_token& stop) {
+// For what depends on it: --restore-target-wal.
+std::unique_ptr<WalArchive> RequireArchive(const std::string& config_file,
+                                           const DirectoryLock& lock, bool dry_run,
+                                           const std::stop_token& stop) {
+  auto archive = OpenArchive(config_file, lock, dry_run, stop);
+  if (archive != nullptr) return archive;
+  throw Error(ErrorKind::kUsage, "\"restore_command\" is not set in the target cluster",
+              "Set it in the target's configuration, or leave out --restore-target-wal.");
+}
+
+// For a rewind that does not.
+std::unique_ptr<WalArchive> TryOpenArchive(const std::string& config_file,
+                                           const DirectoryLock& lock, bool dry_run,
+                                           const std::stop_token& stop) {
   try {
-    return OpenArchive(options, lock, stop);
+    return OpenArchive(config_file, lock, dry_run, stop);
   } catch (const Error& error) {
     LogDebug("whether there is an archive cannot be told: {}", error.message());
     return nullptr;
@@ -118,13 +129,9 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   CheckRewindCommandOptions(options);
   const DirectoryLock lock = DirectoryLock::Acquire(options.target_pgdata);
   CheckNoPostmaster(options.target_pgdata);
-  const std::unique_ptr<WalArchive> archive = options.restore_target_wal
-                                                  ? OpenArchive(options, lock, stop)
-                                                  : TryOpenArchive(options, lock, stop);
-  if (options.restore_target_wal && archive == nullptr) {
-    throw Error(ErrorKind::kUsage, "\"restore_command\" is not set in the target cluster",
-                "Set it in the target's configuration, or leave out --restore-target-wal.");
-  }
+  const auto open_archive = options.restore_target_wal ? RequireArchive : TryOpenArchive;
+  const std::unique_ptr<WalArchive> archive =
+      open_archive(options.config_file, lock, options.dry_run, stop);
   const std::unique_ptr<RewindSource> source =
       OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
 
@@ -168,9 +175,19 @@ void RunPlanCommand(const PlanCommandOptions& options, const std::stop_token& st
     throw Error(ErrorKind::kUsage,
                 "--target-pgdata and one of --source-server or --source-pgdata are needed");
   }
+  std::optional<DirectoryLock> lock;  // the archive's; nothing else needs one
+  std::unique_ptr<WalArchive> archive;
+  if (options.restore_target_wal) {
+    lock.emplace(DirectoryLock::Acquire(options.target_pgdata));
+    archive = RequireArchive(options.config_file, *lock, /*dry_run=*/true, stop);
+  }
   const std::unique_ptr<RewindSource> source =
       OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
-  std::printf("%s\n", PlanAsJson(options.target_pgdata, *source, options.blocks_file).c_str());
+  TargetDirectory target = TargetDirectory::OpenForReading(options.target_pgdata);
+  if (archive) {
+    target.SetArchive([&](const std::string& name) { return archive->Restore(name); });
+  }
+  std::printf("%s\n", PlanAsJson(target, *source, options.blocks_file).c_str());
 }
 
 }  // namespace pgrejoin

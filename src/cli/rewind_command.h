@@ -34,6 +34,8 @@ struct PlanCommandOptions {
   std::string target_pgdata;
   std::string source_pgdata;
   std::string source_server;
+  std::string config_file;
+  bool restore_target_wal = false;
   std::string blocks_file;
 };
 

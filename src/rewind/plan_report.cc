@@ -114,9 +114,8 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   return MakePlan(input);
 }
 
-std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
+std::string PlanAsJson(const TargetDirectory& target, RewindSource& source,
                        const std::string& blocks_file) {
-  const TargetDirectory target = TargetDirectory::OpenForReading(pgdata);
   if (JournalExists(target)) {
     return Json{{"verdict", "resume"}, {"reason", "an interrupted rewind is to be finished first"}}
         .dump(2);

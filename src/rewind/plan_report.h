@@ -17,7 +17,7 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
 
 // One JSON document. blocks_file, unless empty, gets one line "tablespace/database/relation block"
 // for each block of the table.
-std::string PlanAsJson(const std::string& pgdata, RewindSource& source,
+std::string PlanAsJson(const TargetDirectory& target, RewindSource& source,
                        const std::string& blocks_file);
 
 }  // namespace pgrejoin

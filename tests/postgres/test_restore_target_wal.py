@@ -1,5 +1,6 @@
 """-c: WAL of the target that its pg_wal lacks comes from its archive, by its own restore_command."""
 
+import json
 import os
 import re
 
@@ -105,6 +106,18 @@ def test_dry_run_changes_nothing(prepared, target, tool):
     run = tool.rewind(target.data, prepared.conninfo(), "-R", "-n", "-c").ok()
     assert tree.changes(before, tree.snapshot(target.data)) == []
     assert "Done" in run.output
+
+
+def test_plan(prepared, target, tool):
+    """It says which part of the WAL only the archive has."""
+    set_command(target, copy_command(target))
+    before = tree.snapshot(target.data)
+    run = envm.run([tool.command[0], "plan", "-D", target.data, f"--source-server={prepared.conninfo()}", "-c"])
+    plan = json.loads(run.stdout)
+    assert [part["where"] for part in plan["wal"]] == ["archive", "source"], plan["wal"]
+    assert plan["wal"][0]["from"] == plan["start"]["lsn"] and plan["wal"][0]["to"] == plan["fork"]["lsn"]
+    assert plan["discarded"]["first_commit"] <= plan["discarded"]["last_commit"]
+    assert tree.changes(before, tree.snapshot(target.data)) == []
 
 
 @pytest.mark.parametrize("command,reason", [
