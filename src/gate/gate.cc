@@ -277,10 +277,10 @@ void AskForLeave(const Arguments& arguments) {
       return;
     }
     const Answer answer = ReadAnswer(directory, nonce);
+    if (answer.text[0] == '\0') continue;
+    unlink(Join(directory, "/request").text);  // nobody is to answer it again
     if (strcmp(answer.text, "go") == 0) return;
-    if (answer.text[0] != '\0') {
-      Fail(kStatusNoLeave, "this server may not start read-write, ", answer.text, nullptr);
-    }
+    Fail(kStatusNoLeave, "this server may not start read-write, ", answer.text, nullptr);
   } while (deadline.Pause());
   Fail(kStatusNoLeave, "no leave to start read-write came from the sidecar", "",
        "See the sidecar's log for why. To start all the same, knowing that no other server is "

@@ -153,6 +153,7 @@ TEST_F(AskingGateTest, StartsWhenItMay) {
   EXPECT_EQ(kind, "primary\n");
   Answer(nonce + " go");
   EXPECT_EQ(Wait(gate), 7);
+  EXPECT_FALSE(std::filesystem::exists(gate_ + "/request"));  // nobody is to answer it again
 }
 
 TEST_F(AskingGateTest, DoesNotStartWhenItMayNot) {
