@@ -157,6 +157,11 @@ class Release:
         return any(status["name"] == "postgres" and
                    (status["restartCount"] > 0 or "waiting" not in status["state"]) for status in statuses)
 
+    def container_state(self, pod, container="postgres"):
+        """"waiting", "running" or "terminated", and more of it."""
+        statuses = self.get("pod", pod)["status"].get("containerStatuses", [])
+        return next(status["state"] for status in statuses if status["name"] == container)
+
     def volume(self, pod):
         """The directory of the pod's volume, on this machine."""
         claim = self.get("pvc", f"data-{pod}")

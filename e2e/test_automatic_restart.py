@@ -54,14 +54,38 @@ def test_container_of_a_stale_primary(release):
     eventually("the sidecar says what to do", lambda: f"delete pod {old}" in release.logs(old, "rejoin"), 30)
     assert release.role_label(old) is None
     release.signal_server(old, signal.SIGKILL)
-    refused = "this server may not start read-write"
+    refused = f"this server may not start read-write, no: this pod's server has to follow {new} now"
     eventually("the gate has refused", lambda: refused in release.logs(old, "postgres")
                + release.logs(old, "postgres", previous=True), 60)
-    assert restarts(release, old) >= 1
-    assert READ_WRITE not in release.logs(old, "postgres"), release.logs(old, "postgres")
+    for _ in range(2):  # and goes on refusing
+        count = restarts(release, old)
+        eventually("another start", lambda last=count: restarts(release, old) > last, 90)
+        said = release.logs(old, "postgres", previous=True)
+        assert refused in said and READ_WRITE not in said, said
     release.delete_pod(old)
     release.assert_follows(old, new)
     assert release.annotations(old)["discarded-transactions"] == "3"
+
+
+def test_primary_that_crashed_before_the_promotion(release):
+    """Its container is down, in the kubelet's back-off, when another pod is promoted; it must not come up as it was."""
+    release.install()
+    old, new = release.roles()
+    release.diverge(old, new, transactions=3)
+    for count in (1, 2):
+        release.signal_server(old, signal.SIGKILL)
+        if count == 1:
+            eventually("the container is started again", lambda: restarts(release, old) == 1, 60)
+            release.wait_ready(old)
+    eventually("the kubelet waits", lambda: "waiting" in release.container_state(old), 30)
+    before = release.uid(old)
+    release.promote(new)
+    release.sql(new, "INSERT INTO t (origin) VALUES ('kept');")
+    release.wait_replaced(old, before, timeout=120)
+    release.assert_follows(old, new)
+    found = release.annotations(old)
+    assert found["outcome"] == "rewound" and found["discarded-transactions"] == "3", found
+    assert (release.rows(old, "lost"), release.rows(old, "kept")) == (0, 1)
 
 
 def test_container_of_the_primary(release):

@@ -264,6 +264,9 @@ Answer ReadAnswer(const char* directory, const Nonce& nonce) {
   return answer;
 }
 
+// Nobody is to answer a request whose gate has gone on.
+void TakeBack(const char* directory) { unlink(Join(directory, "/request").text); }
+
 void AskForLeave(const Arguments& arguments) {
   const char* directory = arguments.ask;
   const Nonce nonce = MakeNonce();
@@ -273,15 +276,17 @@ void AskForLeave(const Arguments& arguments) {
   const Deadline deadline(arguments.ask_seconds);
   do {
     if (unlink(Join(directory, "/break-glass").text) == 0) {
+      TakeBack(directory);
       dprintf(STDERR_FILENO, "pg-rejoin-gate: warning: started by break-glass, nobody was asked\n");
       return;
     }
     const Answer answer = ReadAnswer(directory, nonce);
     if (answer.text[0] == '\0') continue;
-    unlink(Join(directory, "/request").text);  // nobody is to answer it again
+    TakeBack(directory);
     if (strcmp(answer.text, "go") == 0) return;
     Fail(kStatusNoLeave, "this server may not start read-write, ", answer.text, nullptr);
   } while (deadline.Pause());
+  TakeBack(directory);
   Fail(kStatusNoLeave, "no leave to start read-write came from the sidecar", "",
        "See the sidecar's log for why. To start all the same, knowing that no other server is "
        "primary: touch the file \"break-glass\" in the directory given by --ask.");

@@ -15,6 +15,7 @@ namespace {
 
 constexpr std::chrono::seconds kLookEvery{2};
 constexpr size_t kNonceLength = 32;
+constexpr size_t kAnswerBytesMax = 400;
 
 bool IsNonce(const std::string& text) {
   return text.size() == kNonceLength &&
@@ -43,7 +44,7 @@ void Gatekeeper::Look(Clock::time_point now) {
   looked_ = now;
   const DirectoryState local = StateOf(request->kind);
   const Evidence evidence = discovery_.Gather(local);
-  const Decision decision = Decide(local, evidence);
+  const Decision decision = DecideForGate(local, evidence);
   if (decision.action == Action::kStart) {
     LogInfo("the server may start: {}", decision.message);
     return Answer(*request, "go");
@@ -52,8 +53,13 @@ void Gatekeeper::Look(Clock::time_point now) {
   if (decision.action == Action::kWait || (needs_init && evidence.record.paused)) {
     return Tell(decision.message);
   }
-  Answer(*request, "no: " + decision.message);
-  if (needs_init) RestartPod(api_, options_, decision.message);
+  if (!needs_init) return Answer(*request, "no: " + decision.message);
+  // The end of its WAL is not known here, so it is not in the message.
+  const std::string why = "this pod's server has to follow " +
+                          (evidence.primary.empty() ? "init's decision" : evidence.primary) +
+                          " now";
+  Answer(*request, "no: " + why);
+  RestartPod(api_, options_, why);
 }
 
 // Once for each reason, not every few seconds.
@@ -74,9 +80,8 @@ std::optional<Gatekeeper::Request> Gatekeeper::ReadRequest() const {
   return std::nullopt;
 }
 
-// What init found, or, if a server of this pod has been promoted or initialised since, what the
-// record says of its holder. The end of WAL was init's matter: this pod's volume cannot have lost
-// any since.
+// What init or the running server has noted, or what the record says of its holder. The end of WAL
+// was init's matter: this pod's volume cannot have lost any since.
 DirectoryState Gatekeeper::StateOf(DirectoryKind kind) {
   DirectoryState state;
   state.kind = kind;
@@ -87,20 +92,30 @@ DirectoryState Gatekeeper::StateOf(DirectoryKind kind) {
   }
   try {
     const AuthorityRecord record = discovery_.store().Read().record;
-    if (record.primary == options_.pod_name && record.system_identifier && record.history &&
-        ContainsBranch(*record.history, state.history)) {
-      state.system_identifier = *record.system_identifier;
-      state.history = *record.history;
-    }
+    if (!record.system_identifier) return state;
+    const bool unknown = state.history.entries().empty();
+    if (unknown) state.system_identifier = *record.system_identifier;
+    const bool holder = record.primary == options_.pod_name && record.history;
+    if (holder && ContainsBranch(*record.history, state.history)) state.history = *record.history;
   } catch (const Error& error) {
     LogDebug("authority record: {}", error.message());  // Gather() tells
   }
   return state;
 }
 
+// As init decides. Of a directory whose branch nobody has noted only the authority can be judged.
+Decision Gatekeeper::DecideForGate(const DirectoryState& local, const Evidence& evidence) {
+  const bool unknown = local.kind == DirectoryKind::kPrimary && local.history.entries().empty();
+  if (!unknown || evidence.authority != AuthorityState::kNamesOther) return Decide(local, evidence);
+  Decision decision;  // wait
+  decision.message = evidence.primary + " is named as primary and not confirmed";
+  if (evidence.primary_state == PrimaryState::kConfirmed) decision.action = Action::kFollow;
+  return decision;
+}
+
 void Gatekeeper::Answer(const Request& request, const std::string& answer) {
-  // One line: the gate reads as far as the line ends.
-  std::string line = request.nonce + " " + answer;
+  // One line, and no longer than the gate reads.
+  std::string line = request.nonce + " " + answer.substr(0, kAnswerBytesMax);
   std::ranges::replace(line, '\n', ' ');
   WriteGateAnswer(options_, line + "\n");
   answered_ = request.nonce;

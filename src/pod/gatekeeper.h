@@ -38,6 +38,7 @@ class Gatekeeper {
   std::optional<Request> ReadRequest() const;
   void Tell(const std::string& why);
   DirectoryState StateOf(DirectoryKind kind);
+  static Decision DecideForGate(const DirectoryState& local, const Evidence& evidence);
   void Answer(const Request& request, const std::string& answer);
 
   const PodOptions& options_;

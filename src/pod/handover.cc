@@ -91,9 +91,16 @@ bool WritePassfile(const PodOptions& options) {
   return true;
 }
 
-void WriteDirectoryNote(const PodOptions& options, const DirectoryState& state) {
-  WriteWhole(DirectoryNotePath(options),
-             fmt::format("{} {}\n", state.system_identifier, state.history.ToString()), 0600);
+void WriteDirectoryNote(const PodOptions& options, const DirectoryNote& note) {
+  const std::string path = DirectoryNotePath(options);
+  const std::string text = fmt::format("{} {}\n", note.system_identifier, note.history.ToString());
+  if (std::filesystem::exists(path) && ReadSmallFile(path, "note") == text) return;
+  WriteWhole(path, text, 0600);
+}
+
+void RemoveDirectoryNote(const PodOptions& options) {
+  std::error_code ignored;  // absent is what we want
+  std::filesystem::remove(DirectoryNotePath(options), ignored);
 }
 
 std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options) {
@@ -106,7 +113,8 @@ std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options) {
   const std::string rest(end, text.data() + text.size());
   if (error != std::errc() || !rest.starts_with(' ') || !rest.ends_with('\n')) return std::nullopt;
   const auto history = TimelineHistory::FromString(rest.substr(1, rest.size() - 2));
-  if (history) note.history = *history;
+  if (!history) return std::nullopt;
+  note.history = *history;
   return note;
 }
 

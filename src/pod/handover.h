@@ -11,7 +11,6 @@
 
 #include "pgdata/timeline_history.h"
 #include "pod/pod_options.h"
-#include "rewind/inspect.h"
 
 namespace pgrejoin {
 
@@ -27,13 +26,15 @@ bool WritePassfile(const PodOptions& options);
 void WriteCloneRequest(const PodOptions& options, const std::string& host);
 void RemoveCloneRequest(const PodOptions& options);
 
-// Which system and branch the directory is of, for the sidecar, which cannot look. An empty
-// directory has neither. nullopt: nothing was noted, or not by us.
+// Which system and branch the directory is of, for the sidecar, which cannot look: noted by init,
+// and by the sidecar while the server runs.
 struct DirectoryNote {
   uint64_t system_identifier = 0;
   TimelineHistory history;
 };
-void WriteDirectoryNote(const PodOptions& options, const DirectoryState& state);
+void WriteDirectoryNote(const PodOptions& options, const DirectoryNote& note);
+void RemoveDirectoryNote(const PodOptions& options);
+// nullopt: nothing is noted, or what is there is not ours.
 std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options);
 
 // Below --gate-dir, where the gate waits for it (gate/gate.cc).

@@ -70,8 +70,8 @@ class InitRun {
       HandOverGate(options_.bin_dir);
       WritePassfile(options_);
       RemoveCloneRequest(options_);
+      RemoveDirectoryNote(options_);
       outcome = RunRounds();
-      if (local_ && outcome.exit_status == 0) WriteDirectoryNote(options_, *local_);
     } catch (const Error& error) {
       outcome = FromError(error);
     } catch (const std::exception& error) {
@@ -140,6 +140,9 @@ class InitRun {
     switch (decision.action) {
       case Action::kStart:
         outcome.kind = OutcomeKind::kStarted;
+        if (local_->kind != DirectoryKind::kEmpty) {
+          WriteDirectoryNote(options_, {local_->system_identifier, local_->history});
+        }
         return outcome;
       case Action::kReinitialise:
         outcome.kind = OutcomeKind::kStarted;
@@ -149,6 +152,7 @@ class InitRun {
         return ActClaim(std::move(outcome), evidence);
       case Action::kClone:
         WriteCloneRequest(options_, evidence.primary_host);
+        NoteBranchOf(*evidence.primary_identity);
         outcome.kind = OutcomeKind::kCloning;
         return outcome;
       case Action::kFollow:
@@ -204,10 +208,16 @@ class InitRun {
     };
     rewind.stop = stop_;
     outcome.rewind = outside_.rewind(*lock_, *source, rewind);
+    NoteBranchOf(*evidence.primary_identity);
     outcome.local = before;
     Describe(&outcome, evidence);
     if (evidence.record.approval) DropUnusedApproval();
     return outcome;
+  }
+
+  // The directory is, or will be, the primary's standby.
+  void NoteBranchOf(const SourceIdentity& primary) {
+    WriteDirectoryNote(options_, {primary.system_identifier, primary.history});
   }
 
   // What was done is right whether or not this succeeds.

@@ -21,16 +21,17 @@ void Announce(KubernetesApi* api, const PodOptions& options, const std::string& 
 
 }  // namespace
 
-void RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why) {
+bool RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why) {
   if (!options.restart_pod) {
     LogWarning("delete pod {}, and the next one follows the primary: {}", options.pod_name, why);
-    return;
+    return false;
   }
   LogInfo("deleting this pod, so that the next one follows the primary: {}", why);
-  Announce(api, options, why);
   if (api->DeletePod(options.pod_name, options.pod_uid) == PatchOutcome::kNoSuchPod) {
     LogInfo("this pod is being replaced already");
   }
+  Announce(api, options, why);
+  return true;
 }
 
 }  // namespace pgrejoin

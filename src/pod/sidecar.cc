@@ -130,7 +130,7 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
   if (read_write) {
     Complain("this server runs read-write although the authority record names " + record.primary);
   }
-  const SourceIdentity own = outside_.identify();
+  const SourceIdentity own = IdentifyOwn();
   DirectoryState local;
   local.kind = read_write ? DirectoryKind::kPrimary : DirectoryKind::kStandby;
   local.system_identifier = own.system_identifier;
@@ -145,8 +145,7 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
     return;
   }
   if (!read_write && !was_diverged) return;
-  restarted_ = options_.restart_pod;
-  RestartPod(outside_.api, options_, decision.message);
+  restarted_ = RestartPod(outside_.api, options_, decision.message);
 }
 
 // Read clients are sent to a replica, so only a server in recovery is called one: a server that
@@ -160,11 +159,18 @@ void Sidecar::LabelFollower(LocalRole role) {
   SetRoleLabel(outside_.api, options_.role_label, *own, replica ? kReplicaRole : kNoRole);
 }
 
+// Noted for the gate, which may ask when the server is gone, and the API as well.
+SourceIdentity Sidecar::IdentifyOwn() {
+  SourceIdentity own = outside_.identify();
+  WriteDirectoryNote(options_, {own.system_identifier, own.history});
+  return own;
+}
+
 // The holder's server must be on the record's branch to be shown to clients.
 bool Sidecar::HolderIsFit(const AuthorityStore::Versioned& read) {
   if (completed_ && *completed_ == read.record) return true;
   try {
-    CompleteRecord(&store_, read, outside_.identify());
+    CompleteRecord(&store_, read, IdentifyOwn());
     completed_ = store_.Read().record;
     return completed_->primary == options_.pod_name;
   } catch (const Error& error) {

@@ -12,7 +12,8 @@
 // - The gate that asks for leave to start read-write is answered (pod/gatekeeper.h).
 // - A server that has to follow another pod, which the record names and which has confirmed that it
 //   is primary, gets a new pod: at once if it runs read-write, and if it is a standby that has WAL
-//   past the fork, after two looks. Not while the record is paused, nor where init would refuse.
+//   past the fork, after two looks. Not while the record is paused, nor where the histories alone
+//   make init refuse; what else may keep a rewind from being possible is not looked at.
 // - The passfile follows the Secret.
 #pragma once
 
@@ -52,6 +53,7 @@ class Sidecar {
   void Sync(LocalRole role);
   void LabelFollower(LocalRole role);
   void RejoinIfNeeded(LocalRole role, const AuthorityRecord& record);
+  SourceIdentity IdentifyOwn();
   bool HolderIsFit(const AuthorityStore::Versioned& read);
   void Try(const std::function<void()>& duty);
   void Complain(const std::string& problem);

@@ -37,8 +37,8 @@ def test_agents_need_no_shell(default):
 
 def test_postgres_is_behind_the_gate(default):
     assert default.containers["postgres"]["command"] == [
-        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--ask", "/pg-rejoin/gate", "--",
-        "docker-entrypoint.sh", "postgres",
+        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--ask", "/pg-rejoin/gate",
+        "--ask-seconds", "3000", "--", "docker-entrypoint.sh", "postgres",
     ]
 
 

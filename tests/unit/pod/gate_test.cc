@@ -189,8 +189,11 @@ TEST_F(AskingGateTest, AStandbyNeedsNoLeave) {
 
 TEST_F(AskingGateTest, AnEmptyDirectorySaysSo) {
   std::filesystem::remove(options_.pgdata + "/PG_VERSION");
-  EXPECT_EQ(Wait(Ask("0")), 10);
-  EXPECT_EQ(WaitForRequest().second, "empty\n");
+  const pid_t gate = Ask();
+  const auto [nonce, kind] = WaitForRequest();
+  EXPECT_EQ(kind, "empty\n");
+  Answer(nonce + " go");
+  EXPECT_EQ(Wait(gate), 7);
 }
 
 TEST_F(AskingGateTest, BreakGlassLetsOneStartThrough) {

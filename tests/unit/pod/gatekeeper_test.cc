@@ -31,11 +31,7 @@ class GatekeeperTest : public PodFixture {
 
   // What init has found.
   void Note(const std::string& history) {
-    DirectoryState state;
-    state.kind = DirectoryKind::kPrimary;
-    state.system_identifier = kSystem;
-    state.history = *TimelineHistory::FromString(history);
-    WriteDirectoryNote(options_, state);
+    WriteDirectoryNote(options_, {kSystem, *TimelineHistory::FromString(history)});
   }
   void NamePrimary(const std::string& pod, const std::string& history = "1@0/0") {
     api_.AddRecord({{"primary", pod},
@@ -142,8 +138,7 @@ TEST_F(GatekeeperTest, ARivalHoldsTheHolderBack) {
 }
 
 TEST_F(GatekeeperTest, FirstInstall) {
-  DirectoryState empty;
-  WriteDirectoryNote(options_, empty);
+  RemoveDirectoryNote(options_);
   api_.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
   peer_.reset();
   Request(kNonce + " empty\n");
@@ -163,6 +158,48 @@ TEST_F(GatekeeperTest, WithoutTheApiEveryMemberHasToFollow) {
   EXPECT_EQ(Look(), "");
   SetPeer("1@0/0", /*in_recovery=*/true);
   EXPECT_EQ(Look(), kNonce + " go\n");
+}
+
+// A container that dies before the sidecar has seen its server.
+TEST_F(GatekeeperTest, WithoutANoteOnlyTheAuthorityIsJudged) {
+  RemoveDirectoryNote(options_);
+  Request(kNonce + " primary\n");
+  EXPECT_EQ(Look(), kNonce + " go\n");
+  const std::string again = "1" + kNonce.substr(1);
+  NamePrimary("x-1", "1@0/0,2@0/5000");
+  Request(again + " primary\n");
+  SetPeer("1@0/0,2@0/5000", /*in_recovery=*/true);
+  EXPECT_EQ(Look(), kNonce + " go\n");  // no answer yet
+  SetPeer("1@0/0,2@0/5000", /*in_recovery=*/false);
+  EXPECT_TRUE(Look().starts_with(again + " no: "));
+  EXPECT_EQ(api_.deleted, std::vector<std::string>{"x-0"});
+}
+
+TEST_F(GatekeeperTest, WithoutANoteNorTheApiNothingStarts) {
+  RemoveDirectoryNote(options_);
+  api_.down = true;
+  Request(kNonce + " primary\n");
+  EXPECT_EQ(Look(), "");
+}
+
+TEST_F(GatekeeperTest, AnotherSystemIsRefused) {
+  WriteDirectoryNote(options_, {kSystem + 1, *TimelineHistory::FromString("1@0/0")});
+  Request(kNonce + " primary\n");
+  EXPECT_TRUE(Look().starts_with(kNonce + " no: system identifier"));
+  EXPECT_TRUE(api_.deleted.empty());
+}
+
+TEST_F(GatekeeperTest, ALongAnswerFitsTheGate) {
+  std::string history = "1@0/0";
+  for (int n = 2; n < 60; ++n)
+    history += "," + std::to_string(n) + "@0/" + std::to_string(n) + "000";
+  Note(history);
+  NamePrimary("x-0", "1@0/0,2@0/7000");
+  Request(kNonce + " primary\n");
+  const std::string answer = Look();
+  EXPECT_TRUE(answer.starts_with(kNonce + " no: ")) << answer;
+  EXPECT_LT(answer.size(), 512u);
+  EXPECT_TRUE(answer.ends_with('\n'));
 }
 
 TEST_F(GatekeeperTest, ForeignTextIsNoRequest) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "pod/handover.h"
 #include "target/directory_lock.h"
 #include "unit/pod/pod_fixture.h"
 
@@ -115,6 +116,20 @@ TEST_F(InitTest, OldPrimaryIsRewoundOntoTheConfirmedOne) {
   EXPECT_EQ(Message()["outcome"], "rewound");
   ASSERT_EQ(api_.events.size(), 1u);
   EXPECT_EQ(api_.events[0].reason, "RejoinRewound");
+  ASSERT_TRUE(ReadDirectoryNote(options_));
+  EXPECT_EQ(ReadDirectoryNote(options_)->history.ToString(), "1@0/0,2@0/4000");
+}
+
+// For the sidecar, which cannot look.
+TEST_F(InitTest, NotesWhatTheDirectoryIs) {
+  RecordNames("x-0");
+  EXPECT_EQ(Run(), 0);
+  ASSERT_TRUE(ReadDirectoryNote(options_));
+  EXPECT_EQ(ReadDirectoryNote(options_)->system_identifier, kSystem);
+  EXPECT_EQ(ReadDirectoryNote(options_)->history.ToString(), "1@0/0");
+  RecordNames("x-1");  // and is not there: what was noted before is not true any more
+  EXPECT_EQ(Run(), 10);
+  EXPECT_FALSE(ReadDirectoryNote(options_));
 }
 
 TEST_F(InitTest, ApprovalThatWasNotNeededIsTakenBack) {
@@ -277,6 +292,8 @@ TEST_F(InitTest, EmptyReplicaAsksForACloneOfTheConfirmedPrimary) {
   EXPECT_EQ(Annotation("outcome"), "cloning");
   EXPECT_NE(ReadText(directory_ / "run/clone-from").find("x-1.x-headless.shop.svc"),
             std::string::npos);
+  ASSERT_TRUE(ReadDirectoryNote(options_));
+  EXPECT_EQ(ReadDirectoryNote(options_)->system_identifier, kSystem);
   // The next run has other plans, and the clone container must not act on the old ones.
   primary_.reset();
   EXPECT_EQ(Run(), 10);

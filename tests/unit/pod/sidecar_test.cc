@@ -1,5 +1,6 @@
 #include "pod/sidecar.h"
 
+#include "pod/handover.h"
 #include "unit/pod/pod_fixture.h"
 
 namespace pgrejoin {
@@ -284,11 +285,23 @@ TEST_F(RejoinTest, NotWhereInitWouldRefuse) {
   EXPECT_FALSE(Restarted());
 }
 
-TEST_F(RejoinTest, WithoutPermissionItGoesOn) {
-  SetLabel("x-0", "primary");
+TEST_F(RejoinTest, AnApiThatStumblesIsAskedAgain) {
   api_.patches_denied = true;
   EXPECT_NO_THROW(Step());
   EXPECT_FALSE(Restarted());
+  EXPECT_TRUE(api_.events.empty());  // of what has not happened
+  api_.patches_denied = false;
+  Step();
+  EXPECT_TRUE(Restarted());
+  EXPECT_EQ(api_.events.size(), 1u);
+}
+
+TEST_F(RejoinTest, TheRunningServersBranchIsNotedForTheGate) {
+  Step();
+  const auto note = ReadDirectoryNote(options_);
+  ASSERT_TRUE(note);
+  EXPECT_EQ(note->system_identifier, kSystem);
+  EXPECT_EQ(note->history.ToString(), "1@0/0");
 }
 
 TEST_F(SidecarTest, StopEndsItAtOnce) {
