@@ -80,7 +80,7 @@ std::unique_ptr<WalArchive> TryOpenArchive(const std::string& config_file,
   try {
     return OpenArchive(config_file, lock, dry_run, stop);
   } catch (const Error& error) {
-    LogDebug("whether there is an archive cannot be told: {}", error.message());
+    LogWarning("what recovery will find in the archive is not checked: {}", error.message());
     return nullptr;
   }
 }
@@ -93,7 +93,8 @@ TargetDirectory::WalArchiveLookup TolerantLookup(WalArchive& archive, const std:
       return archive.Peek(name);
     } catch (const Error& error) {
       if (stop.stop_requested()) throw;
-      failed = true;
+      // A file of the wrong size recovery does not take either; the next one may be right.
+      failed = error.kind() != ErrorKind::kNotRewindable;
       LogWarning("what recovery will find in the archive is not checked: {}", error.message());
       return {};
     }

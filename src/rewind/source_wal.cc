@@ -243,10 +243,17 @@ void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& 
                                       TimelineHistoryFileName(history.timeline()),
                                       history.ToString()));
   };
-  for (const TimelineEntry& entry : history_.entries()) {
-    if (entry.tli == 1) continue;
-    const auto theirs = archived(entry.tli);
-    if (theirs && !history_.Contains(*theirs, entry.begin)) foreign(*theirs);
+  const auto same = [](const TimelineEntry& a, const TimelineEntry& b) {
+    return a.tli == b.tli && a.begin == b.begin;
+  };
+  const auto& entries = history_.entries();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].tli == 1) continue;
+    const auto theirs = archived(entries[i].tli);
+    if (theirs && !std::equal(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(i) + 1,
+                              theirs->entries().begin(), theirs->entries().end(), same)) {
+      foreign(*theirs);
+    }
   }
   // As findNewestTimeLine() counts.
   for (TimelineId timeline = history_.timeline() + 1;; ++timeline) {

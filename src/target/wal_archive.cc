@@ -70,7 +70,10 @@ pid_t Spawn(const std::string& command, const std::string& directory) {
   return child;
 }
 
-int WaitFor(pid_t child, const std::stop_token& stop) {
+// Throws Error(kUnavailable) when it was told to stop, and when limit (0: none) is over.
+int WaitFor(pid_t child, std::chrono::seconds limit, const std::stop_token& stop) {
+  const auto begin = std::chrono::steady_clock::now();
+  bool over = false;
   const UniqueFd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   while (true) {
     int status = 0;
@@ -80,9 +83,13 @@ int WaitFor(pid_t child, const std::stop_token& stop) {
     }
     if (ended == child) {
       if (stop.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
-      return status;
+      if (!over) return status;
+      throw Error(ErrorKind::kUnavailable,
+                  fmt::format("\"restore_command\" did not end within {} s", limit.count()));
     }
+    over = limit.count() > 0 && std::chrono::steady_clock::now() - begin > limit;
     if (stop.stop_requested()) ::kill(-child, SIGTERM);
+    if (over) ::kill(-child, SIGKILL);
     pollfd wait{process.get(), POLLIN, 0};
     ::poll(&wait, 1, kStopPollMs);
   }
@@ -207,7 +214,7 @@ UniqueFd WalArchive::Restore(const std::string& name) {
   UniqueFd fd = OpenBeneath(place.directory.get(), name, O_RDONLY, 0);
   if (fd.valid()) return fd;
   const std::string temporary = TemporaryName();
-  fd = Fetch(place, temporary, name);
+  fd = Fetch(place, temporary, name, /*limit=*/{});
   if (!fd.valid()) {
     LogInfo("could not restore file \"{}\" from archive", name);
     missing_.insert(name);
@@ -225,18 +232,18 @@ UniqueFd WalArchive::Restore(const std::string& name) {
 UniqueFd WalArchive::Peek(const std::string& name) {
   const Place place = ReadyPlace();
   const std::string temporary = TemporaryName();
-  UniqueFd fd = Fetch(place, temporary, name);
+  UniqueFd fd = Fetch(place, temporary, name, options_.peek_limit);
   ::unlinkat(place.directory.get(), temporary.c_str(), 0);
   return fd;
 }
 
 UniqueFd WalArchive::Fetch(const Place& place, const std::string& temporary,
-                           const std::string& name) const {
+                           const std::string& name, std::chrono::seconds limit) const {
   ::unlinkat(place.directory.get(), temporary.c_str(), 0);
   const pid_t child = Spawn(ExpandRestoreCommand(options_.restore_command, name,
                                                  fmt::format("{}/{}", place.path, temporary)),
                             pgdata_);
-  if (!Succeeded(WaitFor(child, options_.stop))) return {};
+  if (!Succeeded(WaitFor(child, limit, options_.stop))) return {};
   return Open(place, temporary, name);
 }
 

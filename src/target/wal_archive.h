@@ -9,6 +9,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <set>
 #include <stop_token>
 #include <string>
@@ -26,6 +27,7 @@ class WalArchive {
     std::string restore_command;
     bool dry_run = false;  // nothing below the data directory changes
     std::stop_token stop;
+    std::chrono::seconds peek_limit{60};  // of Peek()
   };
 
   // Throws Error(kUsage) for a command with placeholders that no server takes.
@@ -41,7 +43,8 @@ class WalArchive {
   UniqueFd Restore(const std::string& name);
 
   // What a server would be given now: asked anew each time, and nothing of it stays. Throws as
-  // Restore() does.
+  // Restore() does, and Error(kUnavailable) for a command that does not end within peek_limit: one
+  // that waits for its file is legal for a standby.
   UniqueFd Peek(const std::string& name);
 
  private:
@@ -51,7 +54,8 @@ class WalArchive {
     std::string path;
   };
   Place ReadyPlace();
-  UniqueFd Fetch(const Place& place, const std::string& temporary, const std::string& name) const;
+  UniqueFd Fetch(const Place& place, const std::string& temporary, const std::string& name,
+                 std::chrono::seconds limit) const;
   UniqueFd Open(const Place& place, const std::string& temporary, const std::string& name) const;
 
   Options options_;

@@ -12,6 +12,7 @@ MAJORS = (15, 18)
 MEANT = "the archive that \"restore_command\" reads has "
 OTHERS = {
     "history": "00000002.history, which is not of the source's line",
+    "later history": "00000002.history, which is not of the source's line",
     "segments": "with other WAL than the source's",
     "newer timeline": "00000003.history, which is not of the source's line",
 }
@@ -57,9 +58,14 @@ def part(pair, other, archive, how: str) -> None:
         other.stop("fast")
         other.append_conf(f"primary_conninfo = '{source.conninfo('rewind_user')}'", "postgresql.auto.conf")
         other.start()
+    elif how == "later history":
+        source.wait_replay(primary.flush_lsn())
+        source.promote()
+        work(primary, "more")
     primary.stop("fast")  # a clean stop sends everything: who follows ends at the same LSN
-    source.promote()
-    if how == "segments":
+    if how != "later history":
+        source.promote()
+    if how in ("segments", "later history"):
         other.promote()
     elif how == "newer timeline":
         work(source, "second")
@@ -70,7 +76,10 @@ def part(pair, other, archive, how: str) -> None:
         other.promote()
     work(source, "source")
     work(other, "other")
-    store(other, archive, "00000003" if how == "newer timeline" else "00000002")
+    if how == "later history":  # no segment has been archived yet
+        shutil.copy(other.data / "pg_wal/00000002.history", archive)
+    else:
+        store(other, archive, "00000003" if how == "newer timeline" else "00000002")
     primary.start()
     work(primary, "lost")
     primary.kill()

@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/file_access.h"
+#include "harness/error_kind.h"
 #include "harness/scratch_directory.h"
 #include "unit/pgdata/control_builder.h"
 
@@ -100,6 +101,15 @@ TEST_F(Archive, PeekAsksAnewAndLeavesNothing) {
   EXPECT_FALSE(archive->Peek(kName).valid());
   WriteText(scratch_ / "archive" / kName, std::string(kSegment, 'x'));
   EXPECT_EQ(ReadUpTo(archive->Peek(kName), kSegment), std::string(kSegment, 'x'));
+}
+
+// pg_standby and its like wait until their file is there.
+TEST_F(Archive, PeekEndsACommandThatWaits) {
+  WalArchive archive(*lock_, {.restore_command = "sleep 600; : %f %p",
+                              .dry_run = false,
+                              .stop = {},
+                              .peek_limit = std::chrono::seconds(1)});
+  EXPECT_EQ(testing::KindOf([&] { archive.Peek(kName); }), ErrorKind::kUnavailable);
 }
 
 TEST_F(Archive, KeepsWhatAnUnfinishedRewindNeeds) {
