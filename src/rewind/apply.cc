@@ -227,8 +227,8 @@ void RewindRun::FollowWal(const std::stop_token& stop) {
     while (!ended.wait_for(lock, stop, kFollowEvery, stopped)) {
       while (FetchCompletedWal(stop)) continue;
     }
-  } catch (const Error& error) {
-    LogDebug("not following the source's WAL any more: {}", error.message());
+  } catch (const std::exception& error) {
+    LogDebug("not following the source's WAL any more: {}", error.what());
   }
 }
 

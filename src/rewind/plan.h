@@ -16,7 +16,7 @@ namespace pgrejoin {
 enum class FileAction : uint8_t {
   kCreateDirectory,
   kCopyWhole,   // the target's file, if any, is emptied first
-  kCopyBlocks,  // the runs; length becomes the source's
+  kCopyBlocks,  // the runs; length becomes the source's, and what is not in a run stays as it is
   kKeep,
   kRemove,
 };

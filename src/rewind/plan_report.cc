@@ -88,10 +88,10 @@ Json TimeJson(const std::optional<CommitTimes>& times, PgTimestamp CommitTimes::
 
 RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& facts,
                               RewindSource& source, const SourceIdentity& identity,
-                              ExtraFiles extra_files) {
+                              const RewindOptions& options) {
   PlanInput input;
   input.facts = &facts;
-  input.extra_files = extra_files;
+  input.extra_files = options.extra_files;
   std::set<std::string> wal_names;
   source.ListFiles([&](SourceFile file) {
     if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
@@ -110,7 +110,7 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   copies.CheckTemplatesUntouched();
   input.created_on_source = scan.created;
   input.database_copies = copies.copies;
-  input.source_references = &references;
+  if (!options.copy_replayed_blocks) input.source_references = &references;
   return MakePlan(input);
 }
 
@@ -141,8 +141,7 @@ std::string PlanAsJson(const TargetDirectory& target, RewindSource& source,
   CheckRewindable(local.control, identity, source_control, /*standby_source=*/true);
   const RewindFacts facts =
       SurveyTarget(target, local, divergence.fork, source, identity, source_control);
-  const RewindPlan plan =
-      PlanWithoutChanges(target, facts, source, identity, ExtraFiles::kFollowSource);
+  const RewindPlan plan = PlanWithoutChanges(target, facts, source, identity, RewindOptions());
   json["verdict"] = "rewind";
   json["fork"] = {{"lsn", facts.fork.lsn.ToString()}, {"timeline", facts.fork.tli}};
   json["start"] = {{"lsn", facts.label.start.ToString()},

@@ -13,7 +13,7 @@ namespace pgrejoin {
 // The plan for the surveyed target; the source's WAL is read where it is, not stored.
 RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& facts,
                               RewindSource& source, const SourceIdentity& identity,
-                              ExtraFiles extra_files);
+                              const RewindOptions& options);
 
 // One JSON document. blocks_file, unless empty, gets one line "tablespace/database/relation block"
 // for each block of the table.

@@ -131,7 +131,7 @@ class Rewinder {
     result_.outcome = RewindOutcome::kRewound;
     if (options_.dry_run) {
       result_.bytes_to_copy =
-          PlanWithoutChanges(target_, facts, source_, identity, options_.extra_files).bytes_to_copy;
+          PlanWithoutChanges(target_, facts, source_, identity, options_).bytes_to_copy;
       return;
     }
     Carry(&facts, identity);
