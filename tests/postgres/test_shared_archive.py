@@ -44,7 +44,13 @@ def store(node, archive, timeline: str) -> None:
         if path.name.startswith(timeline) and path.name < current and path.is_file():
             shutil.copy(path, archive)
             envm.give(archive / path.name)
-    shutil.copy(node.data / f"pg_wal/{timeline}.history", archive)
+    store_history(node, archive, timeline)
+
+
+def store_history(node, archive, timeline: str) -> None:
+    name = f"{timeline}.history"
+    shutil.copy(node.data / "pg_wal" / name, archive)
+    envm.give(archive / name)
 
 
 def part(pair, other, archive, how: str) -> None:
@@ -77,7 +83,7 @@ def part(pair, other, archive, how: str) -> None:
     work(source, "source")
     work(other, "other")
     if how == "later history":  # no segment has been archived yet
-        shutil.copy(other.data / "pg_wal/00000002.history", archive)
+        store_history(other, archive, "00000002")
     else:
         store(other, archive, "00000003" if how == "newer timeline" else "00000002")
     primary.start()
