@@ -15,7 +15,7 @@ from harness import faults, oracle, scenario, tree
 from harness.killing import judge
 
 MAJORS = (15, 17, 18)
-KILLS = int(os.environ.get("PG_REJOIN_KILLS", "60"))
+KILLS = int(os.environ.get("PG_REJOIN_KILLS", "150"))
 ERRORS = int(os.environ.get("PG_REJOIN_ERRORS", "60"))
 FILE_ERRORS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "EACCES", "EMFILE", "EINTR", "ENOMEM", "short")
 # What a socket says of a connection that is gone.

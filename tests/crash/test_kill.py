@@ -15,7 +15,7 @@ from harness import oracle, scenario, tree, workload
 from harness.killing import Killer, duration, judge
 
 MAJORS = (15, 18)
-KILLS = int(os.environ.get("PG_REJOIN_KILLS", "60"))
+KILLS = int(os.environ.get("PG_REJOIN_KILLS", "150"))
 STEPS = 30
 
 
