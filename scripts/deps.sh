@@ -7,6 +7,7 @@
 #   scripts/deps.sh helm      Helm 3 and 4
 #   scripts/deps.sh cluster   the test cluster, compiled (e2e/cluster)
 #   scripts/deps.sh lint      formatter and linters
+#   scripts/deps.sh coverage  gcovr
 #   scripts/deps.sh [all]     all of them
 #
 # Expects a Debian 12 with its package archive, and root when something is missing. Where npm or Go is
@@ -90,15 +91,15 @@ install_helm() {
 }
 
 main() {
-  [[ ${1:-all} != all ]] || set -- build test servers cluster lint
+  [[ ${1:-all} != all ]] || set -- build test servers cluster lint coverage
   local group
   for group; do
     case $group in
-      build | test | lint) install_group "$group" ;;
+      build | test | lint | coverage) install_group "$group" ;;
       servers) install_npm; "$ROOT/scripts/servers.sh" >&2 ;;
       helm) install_helm ;;
       cluster) install_helm; install_go; "$ROOT/e2e/cluster/cluster" build ;;
-      *) die "no group $group: build, test, servers, helm, cluster, lint or all" ;;
+      *) die "no group $group: build, test, servers, helm, cluster, lint, coverage or all" ;;
     esac
   done
 }
