@@ -21,6 +21,8 @@ class FakeSource : public RewindSource {
   // Guarded by mutex_ once readers run.
   std::map<std::string, std::string> files;
   std::map<std::string, std::string> links;
+  // Sizes that the list gives instead of those in files.
+  std::map<std::string, uint64_t> listed_sizes;
   std::vector<std::string> directories;
   SourceIdentity identity;
   // Runs without the lock, before each request is answered; may throw.
@@ -35,6 +37,7 @@ class FakeSource : public RewindSource {
 
   SourceIdentity Identify() override {
     if (on_identify) on_identify();
+    const std::scoped_lock lock(mutex_);
     return identity;
   }
   void ListFiles(const std::function<void(SourceFile)>& sink) override {
@@ -46,7 +49,9 @@ class FakeSource : public RewindSource {
       sink({.path = path, .type = FileType::kSymlink, .size = 0, .link_target = target});
     }
     for (const auto& [path, content] : files) {
-      sink({.path = path, .type = FileType::kRegular, .size = content.size(), .link_target = {}});
+      const auto listed = listed_sizes.find(path);
+      const uint64_t size = listed != listed_sizes.end() ? listed->second : content.size();
+      sink({.path = path, .type = FileType::kRegular, .size = size, .link_target = {}});
     }
   }
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) override {

@@ -64,6 +64,23 @@ class SyntheticCluster {
     }
   }
 
+  // The source goes on: everything in source_wal has been flushed.
+  void FlushSourceWal() {
+    source.identity.flush_lsn = source_wal.end();
+    for (const auto& [segment, bytes] : source_wal.files()) {
+      const TimelineId timeline = segment >= fork().value / kSegment ? options.source_timeline : 1;
+      source.files[Name(timeline, segment)] = SegmentText(source_wal, segment);
+    }
+  }
+
+  // The source's control file with that checkpoint as its last.
+  std::string SourceControl(Lsn checkpoint) const {
+    ControlSpec control = Control();
+    control.checkpoint_lsn = checkpoint;
+    control.redo = checkpoint;
+    return MakeControl(control);
+  }
+
   RewindOptions Options() const {
     RewindOptions rewind;
     rewind.connections = 1;
@@ -166,7 +183,6 @@ class SyntheticCluster {
     source.identity.system_identifier = ControlSpec().system_identifier;
     source.identity.major_version = options.major;
     source.identity.history = *TimelineHistory::FromString(source_history());
-    source.identity.flush_lsn = source_wal.end();
     source.identity.full_page_writes = true;
     source.identity.incarnation = "first";
     source.directories = {"base",    "base/5",    "base/6",
@@ -184,10 +200,7 @@ class SyntheticCluster {
     source.files["postgresql.auto.conf"] = "port = 1\n";
     source.files["pg_replslot/slot/state"] = "slot";
     source.files["global/pg_control"] = MakeControl(Control());
-    for (const auto& [segment, bytes] : source_wal.files()) {
-      const TimelineId timeline = segment >= fork().value / kSegment ? options.source_timeline : 1;
-      source.files[Name(timeline, segment)] = SegmentText(source_wal, segment);
-    }
+    FlushSourceWal();
     if (options.source_timeline > 1) {
       source.files["pg_wal/" + TimelineHistoryFileName(options.source_timeline)] = HistoryFile();
     }

@@ -2,10 +2,12 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <future>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -373,6 +375,19 @@ const Refusal kRefusals[] = {
        StoreLe<uint32_t>(std::as_writable_bytes(std::span(wal)),
                          at.value % SyntheticCluster::kSegment, 900'000'000);
      }},
+    {"SourceWhoseCheckpointAfterItsPromotionIsNotDone",
+     {},
+     [](SyntheticCluster& c) { c.source.files["global/pg_control"] = c.SourceControl(Lsn{40}); },
+     ErrorKind::kUnavailable},
+    {"NotEnoughDiskSpace",
+     {},
+     [](SyntheticCluster& c) { c.source.listed_sizes["base/5/16500"] = uint64_t{1} << 50; }},
+    {"HistoryFileThatIsNotTheSourcesOwn",
+     {.target_lags = true},
+     [](SyntheticCluster& c) { c.source.files["pg_wal/00000002.history"] = "1\t0/42\tx\n"; }},
+    {"LaggingTargetWhoseWalTheSourceNoLongerHas",
+     {.target_lags = true},
+     [](SyntheticCluster& c) { c.source.files.erase("pg_wal/000000020000000000000002"); }},
     {"AnotherTimelineOfTheSameNumber", {.target_timeline = 2, .source_timeline = 2}, {}},
     {"SourceBehindTheTargetOnOneTimeline", {.target_timeline = 1, .source_timeline = 1}, {}},
 };
@@ -423,6 +438,226 @@ TEST_F(Rewound, TargetsThatAreRefused) {
     EXPECT_EQ(Snapshot(data()), before) << c.what;
     fs::remove_all(data());
   }
+}
+
+// Also what no Error tells: nothing is left behind.
+TEST_F(Rewound, AnyExceptionBeforeTheJournalLeavesTheDirectoryAsItWas) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  cluster.source.on_fetch = [](const FetchRequest& request) {
+    if (request.path == "pg_wal/000000020000000000000003") throw std::bad_alloc();
+  };
+  EXPECT_THROW(RunRewind(data(), cluster), std::bad_alloc);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
+// A standby on the source's line whose last record the source has removed: replication will tell.
+TEST_F(Rewound, AStandbyMayFollowWithoutACommonRecord) {
+  SyntheticCluster cluster(
+      {.target_state = DatabaseState::kShutDownInRecovery, .target_lags = true});
+  cluster.WriteTarget(data());
+  cluster.source.files.erase("pg_wal/000000020000000000000002");
+  EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kNothingToDo);
+  EXPECT_TRUE(fs::exists(data() / "standby.signal"));
+}
+
+TEST_F(Rewound, DryRunOfATargetThatOnlyLagsChangesNothing) {
+  SyntheticCluster cluster({.target_lags = true});
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  RewindOptions options = cluster.Options();
+  options.dry_run = true;
+  EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kNothingToDo);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
+// Recovery would follow the newest history file of pg_wal.
+TEST_F(Rewound, ATargetThatOnlyLagsForgetsOtherLines) {
+  SyntheticCluster cluster({.target_lags = true});
+  cluster.WriteTarget(data());
+  WriteText(data() / "pg_wal/00000007.history", "1\t0/200000\tdead\n");
+  bool confirmed = false;
+  RewindOptions options = cluster.Options();
+  options.confirm_source = [&] { confirmed = true; };
+  EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kNothingToDo);
+  EXPECT_TRUE(confirmed);
+  EXPECT_FALSE(fs::exists(data() / "pg_wal/00000007.history"));
+  EXPECT_TRUE(fs::exists(data() / "pg_wal/00000007.history.foreign"));
+  EXPECT_TRUE(fs::exists(data() / "pg_wal/00000002.history"));
+}
+
+// Promoted just now, its last checkpoint is an old restartpoint: what it changed since is there by
+// replay from that place, and what the target's WAL names since is fetched.
+TEST_F(Rewound, AnOlderCheckpointOfTheSourceMovesTheStartBack) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  cluster.source.files["global/pg_control"] = cluster.SourceControl(cluster.checkpoint_a);
+  RewindOptions options = cluster.Options();
+  options.copy_replayed_blocks = true;
+  const RewindResult result = RunRewind(data(), cluster, options);
+  EXPECT_EQ(result.start_lsn, cluster.checkpoint_a);
+  EXPECT_EQ(BackupLabel::Parse(ReadText(data() / "backup_label"))->start, cluster.checkpoint_a);
+  EXPECT_EQ(BlockOf(data(), "base/5/16384", 1), SyntheticCluster::Block('A', 1));
+}
+
+// --- ways to make it durable ---
+
+TEST_F(Rewound, EveryWayToSyncEndsInTheSame) {
+  for (const bool syncfs : {true, false}) {
+    for (const bool sync : {true, false}) {
+      for (const auto state : {DatabaseState::kShutDown, DatabaseState::kInProduction}) {
+        SyntheticCluster cluster({.target_state = state});
+        cluster.WriteTarget(data());
+        RewindOptions options = cluster.Options();
+        options.sync = sync;
+        options.sync_with_syncfs = syncfs;
+        RunRewind(data(), cluster, options);
+        ExpectFollowsSource(data(), cluster);
+        fs::remove_all(data());
+      }
+    }
+  }
+}
+
+// --- what recovery would find in the archive ---
+
+using Archive = std::map<std::string, std::string>;
+
+UniqueFd OpenArchived(const Archive& archive, const std::string& name) {
+  const auto file = archive.find(name);
+  if (file == archive.end()) return UniqueFd();
+  UniqueFd fd(::memfd_create(name.c_str(), MFD_CLOEXEC));
+  const auto written = ::pwrite(fd.get(), file->second.data(), file->second.size(), 0);
+  EXPECT_EQ(written, static_cast<ssize_t>(file->second.size()));
+  return fd;
+}
+
+// Of a timeline 3 that leaves the source's there.
+std::string NextHistory(const SyntheticCluster& cluster, Lsn switched) {
+  return "1\t" + cluster.fork().ToString() + "\tx\n2\t" + switched.ToString() + "\tx\n";
+}
+
+struct ArchiveCase {
+  const char* name;
+  std::function<void(const SyntheticCluster&, Archive*)> change;
+};
+
+class ArchiveTest : public Rewound, public ::testing::WithParamInterface<ArchiveCase> {
+ protected:
+  // What the source itself has archived.
+  static Archive OfSource(const SyntheticCluster& cluster) {
+    Archive archive;
+    for (const char* name :
+         {"000000020000000000000002", "000000020000000000000003", "00000002.history"}) {
+      archive[name] = cluster.source.files.at(std::string("pg_wal/") + name);
+    }
+    return archive;
+  }
+  static RewindOptions With(const SyntheticCluster& cluster, const Archive& archive) {
+    RewindOptions options = cluster.Options();
+    options.recovery_archive = [&](const std::string& name) { return OpenArchived(archive, name); };
+    return options;
+  }
+};
+
+class ForeignArchive : public ArchiveTest {};
+
+TEST_P(ForeignArchive, IsRefusedBeforeAnythingChanges) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  Archive archive = OfSource(cluster);
+  GetParam().change(cluster, &archive);
+  const Tree before = Snapshot(data());
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, With(cluster, archive)); }),
+            ErrorKind::kNotRewindable);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
+const ArchiveCase kForeignArchives[] = {
+    {"OtherBytesBeforeTheFlush",
+     [](const SyntheticCluster& c, Archive* archive) {
+       std::string& segment = archive->at("000000020000000000000003");
+       char& last = segment.at(c.source_wal.end().value % SyntheticCluster::kSegment - 1);
+       last = static_cast<char>(last ^ 1);
+     }},
+    {"OtherBytesInTheSegmentOfTheFork",
+     [](const SyntheticCluster& c, Archive* archive) {
+       char& first =
+           archive->at("000000020000000000000002").at(c.fork().value % SyntheticCluster::kSegment);
+       first = static_cast<char>(first ^ 1);
+     }},
+    {"TooShort", [](const SyntheticCluster&,
+                    Archive* archive) { archive->at("000000020000000000000003").resize(1000); }},
+    {"OtherHistoryOfItsTimeline",
+     [](const SyntheticCluster&, Archive* archive) {
+       archive->at("00000002.history") = "1\t0/200000\tx\n";
+     }},
+    {"NewerTimelineThatLeftBeforeTheFlush",
+     [](const SyntheticCluster& c, Archive* archive) {
+       (*archive)["00000003.history"] = NextHistory(c, Lsn{c.source_wal.end().value - 1});
+     }},
+    {"NewerTimelineOfAnotherLine",
+     [](const SyntheticCluster& c, Archive* archive) {
+       (*archive)["00000003.history"] = "1\t" + c.fork().ToString() + "\tx\n";
+     }},
+    {"NewerTimelineWithoutACommonAncestor",
+     [](const SyntheticCluster&, Archive* archive) {
+       (*archive)["00000003.history"] = "2\t0/100000\tx\n";
+     }},
+    {"ForeignTimelineBehindOneThatIsNot",
+     [](const SyntheticCluster& c, Archive* archive) {
+       (*archive)["00000003.history"] = NextHistory(c, c.source_wal.end());
+       (*archive)["00000004.history"] = "1\t" + c.fork().ToString() + "\tx\n";
+     }},
+};
+INSTANTIATE_TEST_SUITE_P(Cases, ForeignArchive, ::testing::ValuesIn(kForeignArchives),
+                         [](const auto& chosen) { return std::string(chosen.param.name); });
+
+class OwnArchive : public ArchiveTest {};
+
+TEST_P(OwnArchive, IsNoReasonToRefuse) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  Archive archive = OfSource(cluster);
+  GetParam().change(cluster, &archive);
+  RunRewind(data(), cluster, With(cluster, archive));
+  ExpectFollowsSource(data(), cluster);
+}
+
+const ArchiveCase kOwnArchives[] = {
+    {"All", [](const SyntheticCluster&, Archive*) {}},
+    {"Nothing", [](const SyntheticCluster&, Archive* archive) { archive->clear(); }},
+    {"WithoutItsLastSegment",
+     [](const SyntheticCluster&, Archive* archive) { archive->erase("000000020000000000000003"); }},
+    {"OtherBytesBehindTheFlush",
+     [](const SyntheticCluster& c, Archive* archive) {
+       archive->at("000000020000000000000003")
+           .at(c.source_wal.end().value % SyntheticCluster::kSegment) = 'x';
+     }},
+    {"OtherBytesBeforeTheFork",
+     [](const SyntheticCluster& c, Archive* archive) {
+       archive->at("000000020000000000000002")
+           .at(c.fork().value % SyntheticCluster::kSegment - 1) ^= 1;
+     }},
+    {"NewerTimelineThatLeavesBehindTheFlush",
+     [](const SyntheticCluster& c, Archive* archive) {
+       (*archive)["00000003.history"] = NextHistory(c, c.source_wal.end());
+     }},
+};
+INSTANTIATE_TEST_SUITE_P(Cases, OwnArchive, ::testing::ValuesIn(kOwnArchives),
+                         [](const auto& chosen) { return std::string(chosen.param.name); });
+
+TEST_F(Rewound, AnArchivedHistoryThatCannotBeReadIsNotTakenForNone) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  RewindOptions options = cluster.Options();
+  options.recovery_archive = [](const std::string&) {
+    return UniqueFd(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  };
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }), ErrorKind::kTargetFailed);
+  EXPECT_EQ(Snapshot(data()), before);
 }
 
 // --- the source changes while it is copied ---
@@ -477,6 +712,120 @@ void WhenRead(SyntheticCluster* cluster, const std::string& path, std::function<
   cluster->source.on_fetch = [=](const FetchRequest& request) {
     if (request.path == path && !done->exchange(true)) cluster->source.Change(change);
   };
+}
+
+// Fills the source's WAL and flushes it.
+void WriteOn(SyntheticCluster* cluster, Lsn until) {
+  while (cluster->source_wal.end() < until) cluster->source_wal.AppendOfSize(4000);
+  cluster->FlushSourceWal();
+}
+
+constexpr std::chrono::seconds kPatience{30};
+
+// Without wal_keep_size a source removes what it has completed, maybe before the copy ends.
+TEST_F(Rewound, WalThatIsCompletedAndRemovedDuringTheCopyIsThere) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  std::promise<void> followed;
+  cluster.source.on_fetch = [&, copying = false, last = false](const FetchRequest& r) mutable {
+    if (r.path == "base/5/16384" && !std::exchange(copying, true)) {
+      cluster.source.Change([&] { WriteOn(&cluster, Lsn{5 * SyntheticCluster::kSegment + 9}); });
+      EXPECT_EQ(followed.get_future().wait_for(kPatience), std::future_status::ready);
+      cluster.source.Change([&] {
+        for (const char* name : {"000000020000000000000003", "000000020000000000000004"}) {
+          EXPECT_EQ(cluster.source.files.erase(std::string("pg_wal/") + name), 1u);
+        }
+      });
+    } else if (r.path == "pg_wal/000000020000000000000005" && !std::exchange(last, true)) {
+      followed.set_value();  // what was asked for before has been answered
+    }
+  };
+  const RewindResult result = RunRewind(data(), cluster);
+  EXPECT_EQ(result.source_end, cluster.source_wal.end());
+  ExpectFollowsSource(data(), cluster);
+}
+
+TEST_F(Rewound, FollowingTheWalMayFailIfTheLastFetchDoesNot) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  std::promise<void> failed;
+  std::atomic<bool> fail{false};
+  cluster.source.on_identify = [&] {
+    if (!fail.exchange(false)) return;
+    failed.set_value();
+    throw Error(ErrorKind::kUnavailable, "connection lost");
+  };
+  WhenRead(&cluster, "pg_xact/0000", [&] {
+    WriteOn(&cluster, Lsn{4 * SyntheticCluster::kSegment + 9});
+    fail = true;
+    EXPECT_EQ(failed.get_future().wait_for(kPatience), std::future_status::ready);
+  });
+  const RewindResult result = RunRewind(data(), cluster);
+  EXPECT_EQ(result.source_end, cluster.source_wal.end());
+  ExpectFollowsSource(data(), cluster);
+}
+
+// What is archived during the copy is looked at too, behind the fence.
+TEST_F(Rewound, AnotherServerThatArchivesDuringTheCopyIsNoticed) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const uint64_t flushed = cluster.source_wal.end().value;
+  Archive archive;
+  RewindOptions options = cluster.Options();
+  options.recovery_archive = [&](const std::string& name) { return OpenArchived(archive, name); };
+  const std::string name = "000000020000000000000003";
+  WhenRead(&cluster, "base/5/16384", [&] {
+    WriteOn(&cluster, Lsn{flushed + 5000});
+    archive[name] = cluster.source.files.at("pg_wal/" + name);
+    archive[name].at(flushed % SyntheticCluster::kSegment + 100) ^= 1;
+  });
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }), ErrorKind::kTargetFailed);
+  EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+  archive.clear();
+  EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kResumed);
+  ExpectFollowsSource(data(), cluster);
+}
+
+// Bulk extension writes no WAL; the free space map that was copied may name these pages.
+TEST_F(Rewound, RelationsThatGrowAreAsLongAsOnTheSource) {
+  for (const bool syncfs : {true, false}) {
+    SyntheticCluster cluster({.target_state = DatabaseState::kShutDown});
+    cluster.WriteTarget(data());
+    WhenRead(&cluster, "pg_xact/0000", [&] {
+      cluster.source.files["base/5/16384"].resize(20 * SyntheticCluster::kBlock);
+      cluster.source.files["base/5/16384.1"].resize(3 * SyntheticCluster::kBlock);
+      cluster.source.files["base/5/16999"].resize(SyntheticCluster::kBlock);
+    });
+    RewindOptions options = cluster.Options();
+    options.sync_with_syncfs = syncfs;
+    RunRewind(data(), cluster, options);
+    ExpectPublished(data(), cluster);
+    EXPECT_EQ(fs::file_size(data() / "base/5/16384"), 20 * SyntheticCluster::kBlock);
+    EXPECT_EQ(ReadText(data() / "base/5/16384.1"), std::string(3 * SyntheticCluster::kBlock, '\0'));
+    EXPECT_FALSE(fs::exists(data() / "base/5/16999")) << "its WAL makes it";
+    fs::remove_all(data());
+  }
+}
+
+// A mount point of somebody's keeps its directory.
+TEST_F(Rewound, WhatIsNotPostgresAndCannotBeRemovedIsNoReasonToFail) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  WriteText(data() / "somebody/lost+found/x", "");
+  RunRewind(data(), cluster);
+  ExpectFollowsSource(data(), cluster);
+  EXPECT_TRUE(fs::exists(data() / "somebody/lost+found/x"));
+}
+
+TEST_F(Rewound, WhatIsPostgresAndCannotBeRemovedLeavesTheFence) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  WriteText(data() / "pg_replslot/slot/lost+found/x", "");
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
+  EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+  fs::remove_all(data() / "pg_replslot/slot/lost+found");
+  EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kResumed);
+  ExpectFollowsSource(data(), cluster);
 }
 
 TEST_F(Rewound, AFileThatVanishesIsGoneOnTheTarget) {
@@ -649,6 +998,160 @@ TEST_F(WithJournal, AFinishedJournalDoesNotSwallowTheNextRewind) {
                                   .min_recovery_point_timeline = 2}));
   EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kRewound);
   ExpectFollowsSource(data(), cluster);
+}
+
+// --- whose copy it is ---
+
+// The next attempt finds change made to its source.
+struct NextSource {
+  const char* name;
+  bool first_is_standby;
+  ClusterOptions options;
+  std::function<void(SyntheticCluster&)> change;
+  bool is_the_same;
+};
+
+class NextAttempt : public Rewound, public ::testing::WithParamInterface<NextSource> {
+ protected:
+  static RewindOptions OptionsOf(const SyntheticCluster& cluster) {
+    RewindOptions options = cluster.Options();
+    options.standby_source = true;
+    options.copy_replayed_blocks = true;
+    return options;
+  }
+  // Behind the fence, with all WAL staged.
+  void Interrupt(SyntheticCluster* cluster) {
+    cluster->WriteTarget(data());
+    cluster->source.on_fetch = [](const FetchRequest& request) {
+      if (request.path == "base/5/16384") throw Error(ErrorKind::kUnavailable, "connection lost");
+    };
+    EXPECT_EQ(KindOf([&] { RunRewind(data(), *cluster, OptionsOf(*cluster)); }),
+              ErrorKind::kUnavailable);
+    EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+    cluster->source.on_fetch = nullptr;
+  }
+  // Runs again; whether staged WAL counted, so that it was not fetched again.
+  RewindResult Resume(SyntheticCluster* cluster, bool* reused) {
+    *reused = true;
+    // A look at the last record is far from the beginning of its segment.
+    cluster->source.on_fetch = [=](const FetchRequest& request) {
+      if (request.path == "pg_wal/000000020000000000000003" && request.offset == 0) *reused = false;
+    };
+    const RewindResult result = RunRewind(data(), *cluster, OptionsOf(*cluster));
+    EXPECT_EQ(result.outcome, RewindOutcome::kResumed);
+    return result;
+  }
+};
+
+TEST_P(NextAttempt, CountsWhatWasCopiedOnlyFromTheSameLine) {
+  SyntheticCluster first;
+  first.source.identity.in_recovery = GetParam().first_is_standby;
+  Interrupt(&first);
+  SyntheticCluster next(GetParam().options);
+  next.source.identity.in_recovery = GetParam().first_is_standby;
+  if (GetParam().change) GetParam().change(next);
+  bool reused = false;
+  const RewindResult result = Resume(&next, &reused);
+  EXPECT_EQ(reused, GetParam().is_the_same);
+  EXPECT_EQ(result.source_end, next.source.identity.flush_lsn);
+  EXPECT_EQ(Replayable(data(), next, next.checkpoint_b).lsn, result.source_end);
+  EXPECT_EQ(BlockOf(data(), "base/5/16384", 3), SyntheticCluster::Block('A', 3));
+  if (result.source_end == next.source_wal.end()) ExpectFollowsSource(data(), next);
+}
+
+void SayAnotherIncarnation(SyntheticCluster& c) { c.source.identity.incarnation = "second"; }
+
+const NextSource kNextSources[] = {
+    {"ThePrimaryAgain", false, {}, {}, true},
+    {"ThePrimaryAfterARestart", false, {}, SayAnotherIncarnation, true},
+    {"TheStandbyAgain", true, {}, {}, true},
+    // It may have replayed less than was copied.
+    {"AnotherStandby", true, {}, SayAnotherIncarnation, false},
+    {"AStandbyInThePrimarysPlace",
+     false,
+     {},
+     [](SyntheticCluster& c) {
+       SayAnotherIncarnation(c);
+       c.source.identity.in_recovery = true;
+     },
+     false},
+    {"ThePrimaryInItsStandbysPlace",
+     true,
+     {},
+     [](SyntheticCluster& c) {
+       SayAnotherIncarnation(c);
+       c.source.identity.in_recovery = false;
+     },
+     false},
+    {"OneThatHasLessWal",
+     false,
+     {},
+     [](SyntheticCluster& c) { c.source.identity.flush_lsn = c.source_wal.last(); },
+     false},
+    // Equal histories by accident.
+    {"ATwin",
+     false,
+     {.on_source = {.main_data = "twin"}},
+     [](SyntheticCluster& c) { WriteOn(&c, Lsn{c.source_wal.end().value + 20'000}); },
+     false},
+};
+INSTANTIATE_TEST_SUITE_P(Sources, NextAttempt, ::testing::ValuesIn(kNextSources),
+                         [](const auto& chosen) { return std::string(chosen.param.name); });
+
+class SameSource : public NextAttempt {};
+INSTANTIATE_TEST_SUITE_P(Only, SameSource, ::testing::Values(kNextSources[0]),
+                         [](const auto& chosen) { return std::string(chosen.param.name); });
+
+// Facts of the target are read again, though what was copied still counts.
+TEST_P(SameSource, WithAnOlderCheckpointIsReplayedFromThere) {
+  SyntheticCluster cluster;
+  Interrupt(&cluster);
+  cluster.source.files["global/pg_control"] = cluster.SourceControl(cluster.checkpoint_a);
+  bool reused = false;
+  const RewindResult result = Resume(&cluster, &reused);
+  EXPECT_TRUE(reused);
+  EXPECT_EQ(result.source_end, cluster.source_wal.end());
+  const auto label = BackupLabel::Parse(ReadText(data() / "backup_label"));
+  EXPECT_EQ(label->start, cluster.checkpoint_a);
+  EXPECT_EQ(label->checkpoint, cluster.checkpoint_a);
+  // Named by the target's WAL only before the start of the first attempt.
+  EXPECT_EQ(BlockOf(data(), "base/5/16384", 1), SyntheticCluster::Block('A', 1));
+}
+
+// A resumed run does not ask for the list of WAL first.
+TEST_P(SameSource, WithMoreWalThanThereIsSpaceStaysHalfDone) {
+  SyntheticCluster cluster;
+  Interrupt(&cluster);
+  const Lsn flush = cluster.source.identity.flush_lsn;
+  cluster.source.identity.flush_lsn.value += uint64_t{1} << 50;
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
+  EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+  cluster.source.identity.flush_lsn = flush;
+  bool reused = false;
+  Resume(&cluster, &reused);
+  ExpectFollowsSource(data(), cluster);
+}
+
+// Back and forth between two lines, each time up to the last moment: what one has moved into
+// pg_wal is set aside for the other, also where a file of that name is there already.
+TEST_F(Rewound, TwoLinesInTurnLeaveNothingOfEachOther) {
+  const auto attempt = [&](TimelineId timeline, bool confirmed) {
+    SyntheticCluster cluster({.source_timeline = timeline});
+    if (!fs::exists(data())) cluster.WriteTarget(data());
+    RewindOptions options = cluster.Options();
+    options.confirm_source = [&] {
+      if (!confirmed) throw Error(ErrorKind::kSourceChanged, "another primary");
+    };
+    EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }),
+              confirmed ? std::nullopt : std::optional(ErrorKind::kSourceChanged));
+    if (confirmed) ExpectFollowsSource(data(), cluster);
+  };
+  for (const TimelineId timeline : {2u, 3u, 2u}) attempt(timeline, false);
+  attempt(3, true);
+  for (const auto& entry : fs::directory_iterator(data() / "pg_wal")) {
+    const std::string name = entry.path().filename().string();
+    EXPECT_FALSE(name.starts_with("00000002")) << name;
+  }
 }
 
 #ifdef PG_REJOIN_KILL_POINTS
