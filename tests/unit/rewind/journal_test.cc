@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "base/error.h"
 #include "harness/scratch_directory.h"
 #include "unit/pgdata/control_builder.h"
@@ -134,6 +136,16 @@ class Journal : public ::testing::Test {
       return error.kind();
     }
   }
+  // A whole journal of these lines, whatever they say.
+  void WriteLines(const std::string& lines) {
+    const auto count = std::count(lines.begin(), lines.end(), '\n');
+    WriteText(path(), lines + "{\"lines\":" + std::to_string(count) +
+                          ",\"crc32c\":" + std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
+  }
+  std::string ReadLines() const {
+    const std::string whole = ReadText(path());
+    return whole.substr(0, whole.rfind("{\"lines\""));
+  }
   std::filesystem::path path() const { return scratch_ / "data/pg_rejoin/journal"; }
 
   testing::ScratchDirectory scratch_;
@@ -207,24 +219,83 @@ TEST_F(Journal, MissingAndForeignContentIsRefused) {
 
 TEST_F(Journal, ARunBehindTheSegmentIsDamage) {
   WriteJournal(target_, Facts(), SomePlan());
-  const std::string whole = ReadText(path());
+  const std::string whole = ReadLines();
   const std::string run = "[131071,1]";
   ASSERT_NE(whole.find(run), std::string::npos);
   for (const char* wrong :
        {"[131071,2]", "[131073,0]", "[0,4000000000000]", "[18446744073709551615,2]"}) {
-    std::string lines = whole.substr(0, whole.rfind("{\"lines\""));
-    lines.replace(lines.find(run), run.size(), wrong);
-    const auto count = std::count(lines.begin(), lines.end(), '\n');
-    WriteText(path(), lines + "{\"lines\":" + std::to_string(count) +
-                          ",\"crc32c\":" + std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
+    std::string lines = whole;
+    WriteLines(lines.replace(lines.find(run), run.size(), wrong));
     EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << wrong;
   }
 }
 
-TEST_F(Journal, AnotherFormatSaysSo) {
-  const std::string lines = "{\"format\":4}\n";
-  WriteText(path(), lines + "{\"lines\":1,\"crc32c\":" +
+// Whole by its checksum, and yet not ours to carry out.
+TEST_F(Journal, LinesThatMakeNoSenseAreDamage) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadLines();
+  const std::pair<const char*, const char*> cases[] = {
+      {"\"source_flush\":\"1/", "\"source_flush\":\"1-"},
+      {"\"source_flush\"", "\"source_flesh\""},
+      {"\"target_history\":\"1@", "\"target_history\":\"1#"},
+      {"\"control\":\"", "\"control\":\"zz"},
+      {"\"source_incarnation\":\"", "\"source_incarnation\":\"zz"},
+      {"\"file\":{\"hex\":\"", "\"file\":{\"hex\":\"zz"},
+      {"\"file\":\"base/5\"", "\"file\":\"base/../..\""},
+      {"\"file\":\"base/5\"", "\"file\":\"/etc/passwd\""},
+      {"\"attempted\":\"base/5/16384\"", "\"attempted\":\"../5/16384\""},
+      {"\"link\":\"", "\"link\":\"z"},
+  };
+  for (const auto& [right, wrong] : cases) {
+    std::string lines = whole;
+    ASSERT_NE(lines.find(right), std::string::npos) << right;
+    WriteLines(lines.replace(lines.find(right), std::strlen(right), wrong));
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << wrong;
+  }
+  WriteLines(whole);
+  EXPECT_EQ(Reading(), std::nullopt);
+}
+
+TEST_F(Journal, TheNumberOfLinesCounts) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string lines = ReadLines();
+  WriteText(path(), lines + "{\"lines\":3,\"crc32c\":" +
                         std::to_string(ComputeCrc32c(AsBytes(lines))) + "}\n");
+  EXPECT_EQ(Reading(), ErrorKind::kTargetFailed);
+}
+
+// A target that was no standby and has lost no transaction.
+TEST_F(Journal, FactsThatAreNotThereStayAway) {
+  RewindFacts facts(ParseControl({}));
+  facts.target_history = *TimelineHistory::FromString("1@0/0");
+  facts.source_history = *TimelineHistory::FromString("1@0/0,2@0/3000200");
+  WriteJournal(target_, facts, {});
+  const RewindFacts read = ReadJournal(target_);
+  EXPECT_FALSE(read.oldest_decided.has_value());
+  EXPECT_FALSE(read.discarded_times.has_value());
+  EXPECT_TRUE(read.first_references.known());
+  EXPECT_FALSE(read.was_standby);
+  EXPECT_FALSE(read.source_in_recovery);
+  EXPECT_TRUE(read.blocks.segments().empty());
+  EXPECT_TRUE(read.target_files.empty());
+}
+
+// Longer than what is written at once.
+TEST_F(Journal, ALongOneIsWhole) {
+  RewindFacts facts = Facts();
+  for (unsigned i = 0; i < 6000; ++i) {
+    facts.target_files.push_back({.path = std::string(200, 'x') + std::to_string(i),
+                                  .type = FileType::kRegular,
+                                  .size = i,
+                                  .link_target = {}});
+  }
+  WriteJournal(target_, facts, SomePlan());
+  EXPECT_GT(std::filesystem::file_size(path()), 1 << 20);
+  ExpectEqual(facts, ReadJournal(target_));
+}
+
+TEST_F(Journal, AnotherFormatSaysSo) {
+  WriteLines("{\"format\":4}\n");
   try {
     ReadJournal(target_);
     FAIL();

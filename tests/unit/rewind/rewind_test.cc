@@ -15,6 +15,7 @@
 #include "harness/synthetic_cluster.h"
 #include "pgdata/backup_label.h"
 #include "rewind/journal.h"
+#include "target/wal_archive.h"
 #include "wal/wal_reader.h"
 
 namespace pgrejoin {
@@ -201,6 +202,64 @@ TEST_F(Rewound, ATimelineThatEndsInsideASegmentHasItsPartThere) {
   superseded.resize(SyntheticCluster::kSegment);
   EXPECT_EQ(ReadText(data() / "pg_wal/000000020000000000000003"), superseded);
   EXPECT_TRUE(fs::exists(data() / "pg_wal/archive_status/000000020000000000000003.done"));
+}
+
+TEST_F(Rewound, ATimelineThatEndsAtASegmentHasNoPartOfTheNext) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  auto& files = cluster.source.files;
+  auto third = files.extract("pg_wal/000000020000000000000003");
+  ASSERT_FALSE(third.empty());
+  third.key() = "pg_wal/000000030000000000000003";
+  files.insert(std::move(third));
+  const std::string switched = Lsn{3 * SyntheticCluster::kSegment}.ToString();
+  files["pg_wal/00000003.history"] =
+      files["pg_wal/00000002.history"] + "2\t" + switched + "\ttest\n";
+  cluster.source.identity.history =
+      *TimelineHistory::FromString(cluster.source_history() + ",3@" + switched);
+  RunRewind(data(), cluster);
+  EXPECT_FALSE(fs::exists(data() / "pg_wal/000000020000000000000003"));
+  EXPECT_TRUE(fs::exists(data() / "pg_wal/000000030000000000000003"));
+}
+
+// What is still to be archived may have its only copy here; what is set aside is never archived.
+TEST_F(Rewound, SegmentsThatStayAreArchivedAsBeforeAndOthersNever) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const auto status = [&](const char* name) { return data() / "pg_wal/archive_status" / name; };
+  for (const char* name : {"000000010000000000000001.ready", "000000010000000000000003.ready",
+                           "000000010000000000000004.done"}) {
+    WriteText(status(name), "");
+  }
+  RunRewind(data(), cluster);
+  ExpectFollowsSource(data(), cluster);
+  EXPECT_TRUE(fs::exists(status("000000010000000000000001.ready")));
+  EXPECT_FALSE(fs::exists(status("000000010000000000000001.done")));
+  EXPECT_FALSE(fs::exists(status("000000010000000000000003.ready")));
+  EXPECT_FALSE(fs::exists(status("000000010000000000000004.done")));
+}
+
+TEST_F(Rewound, FilesOfSeveralRangesAreCopiedWhole) {
+  SyntheticCluster cluster;
+  std::string& content = cluster.source.files["pg_xact/0000"];
+  while (content.size() < 2'500'000) content += std::to_string(content.size());
+  cluster.WriteTarget(data());
+  RunRewind(data(), cluster);
+  ExpectFollowsSource(data(), cluster);
+}
+
+// A standby with lower limits than its primary had does not start.
+TEST_F(Rewound, LowerLimitsThanTheSourceHasAreWarnedOf) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  std::string& control = cluster.source.files["global/pg_control"];
+  StoreLe<uint32_t>(std::as_writable_bytes(std::span(control)), 180, 250);
+  testing::SealControl(&control, 15);
+  ::testing::internal::CaptureStderr();
+  RunRewind(data(), cluster);
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_NE(log.find("max_connections was 0 on the target and is 250"), std::string::npos) << log;
+  EXPECT_EQ(log.find("max_wal_senders"), std::string::npos) << log;
 }
 
 TEST_F(Rewound, WalBehindTheSourcesFlushIsNotTaken) {
@@ -472,6 +531,15 @@ TEST_F(Rewound, DryRunOfATargetThatOnlyLagsChangesNothing) {
   EXPECT_EQ(Snapshot(data()), before);
 }
 
+// Nobody is ahead of a primary that was never promoted: no history to fetch.
+TEST_F(Rewound, ATargetThatLagsOnTheFirstTimeline) {
+  SyntheticCluster cluster({.source_timeline = 1, .target_lags = true});
+  cluster.WriteTarget(data());
+  EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kNothingToDo);
+  EXPECT_FALSE(fs::exists(data() / "pg_wal/00000001.history"));
+  EXPECT_TRUE(fs::exists(data() / "standby.signal"));
+}
+
 // Recovery would follow the newest history file of pg_wal.
 TEST_F(Rewound, ATargetThatOnlyLagsForgetsOtherLines) {
   SyntheticCluster cluster({.target_lags = true});
@@ -518,6 +586,75 @@ TEST_F(Rewound, EveryWayToSyncEndsInTheSame) {
       }
     }
   }
+}
+
+// --- WAL that only the target's archive has ---
+
+class FromArchive : public Rewound {
+ protected:
+  // The segment of the start of replay.
+  static constexpr const char* kSegmentName = "000000010000000000000001";
+
+  void WriteTargetAndArchive(const SyntheticCluster& cluster) {
+    cluster.WriteTarget(data());
+    content_ = ReadText(data() / "pg_wal" / kSegmentName);
+    WriteText(scratch_ / "archive" / kSegmentName, content_);
+    fs::remove(data() / "pg_wal" / kSegmentName);
+  }
+  RewindResult RunWithArchive(SyntheticCluster* cluster) {
+    const DirectoryLock lock = DirectoryLock::Acquire(data().string());
+    const std::string from = (scratch_ / "archive").string();
+    WalArchive archive(
+        lock, {.restore_command = "cp '" + from + "/%f' '%p' 2>&-", .dry_run = false, .stop = {}});
+    RewindOptions options = cluster->Options();
+    options.archive = [&](const std::string& name) { return archive.Restore(name); };
+    return Rewind(lock, cluster->source, options);
+  }
+  // Behind the fence.
+  void Interrupt(SyntheticCluster* cluster) {
+    cluster->source.on_fetch = [](const FetchRequest& request) {
+      if (request.path == "base/5/16384") throw Error(ErrorKind::kUnavailable, "connection lost");
+    };
+    EXPECT_EQ(KindOf([&] { RunWithArchive(cluster); }), ErrorKind::kUnavailable);
+    cluster->source.on_fetch = nullptr;
+  }
+  void ExpectInPlace() {
+    EXPECT_TRUE(ReadText(data() / "pg_wal" / kSegmentName) == content_);
+    EXPECT_TRUE(
+        fs::exists(data() / "pg_wal/archive_status" / (std::string(kSegmentName) + ".done")))
+        << "it would be archived a second time";
+  }
+  std::string content_;
+};
+
+TEST_F(FromArchive, IsPutWhereReplayFindsIt) {
+  SyntheticCluster cluster;
+  WriteTargetAndArchive(cluster);
+  RunWithArchive(&cluster);
+  ExpectFollowsSource(data(), cluster);
+  ExpectInPlace();
+}
+
+// Who finishes the rewind may know of no archive.
+TEST_F(FromArchive, IsThereForTheNextAttemptToo) {
+  SyntheticCluster cluster;
+  WriteTargetAndArchive(cluster);
+  Interrupt(&cluster);
+  EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kResumed);
+  ExpectFollowsSource(data(), cluster);
+  ExpectInPlace();
+}
+
+TEST_F(FromArchive, IsMissedBeforeAServerMisses) {
+  SyntheticCluster cluster;
+  WriteTargetAndArchive(cluster);
+  Interrupt(&cluster);
+  fs::remove(data() / "pg_wal/pg_rejoin/restored" / kSegmentName);
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
+  EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+  RunWithArchive(&cluster);
+  ExpectFollowsSource(data(), cluster);
+  ExpectInPlace();
 }
 
 // --- what recovery would find in the archive ---
@@ -745,6 +882,41 @@ TEST_F(Rewound, WalThatIsCompletedAndRemovedDuringTheCopyIsThere) {
   ExpectFollowsSource(data(), cluster);
 }
 
+TEST_F(Rewound, ASourceThatRemovesWalBeforeItIsFetchedIsRefused) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  const std::string segment = "pg_wal/000000020000000000000003";
+  WhenRead(&cluster, segment, [&] { cluster.source.files.erase(segment); });
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kNotRewindable);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
+TEST_F(Rewound, ASourceThatBecomesAnotherIsNoticed) {
+  const std::function<void(SourceIdentity&)> changes[] = {
+      [](SourceIdentity& source) { source.in_recovery = true; },
+      [](SourceIdentity& source) { source.system_identifier ^= 1; },
+      [](SourceIdentity& source) { source.history = *TimelineHistory::FromString("1@0/0"); },
+  };
+  for (const auto& change : changes) {
+    SyntheticCluster cluster;
+    cluster.WriteTarget(data());
+    WhenRead(&cluster, "base/5/16384", [&] { change(cluster.source.identity); });
+    EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kSourceChanged);
+    EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+    fs::remove_all(data());
+  }
+}
+
+TEST_F(Rewound, ASmallFileThatVanishesIsGoneOnTheTarget) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  WhenRead(&cluster, "pg_xact/0000", [&] { cluster.source.files.erase("pg_xact/0000"); });
+  RunRewind(data(), cluster);
+  EXPECT_FALSE(fs::exists(data() / "pg_xact/0000"));
+  ExpectPublished(data(), cluster);
+}
+
 TEST_F(Rewound, FollowingTheWalMayFailIfTheLastFetchDoesNot) {
   SyntheticCluster cluster;
   cluster.WriteTarget(data());
@@ -963,6 +1135,53 @@ TEST_F(WithJournal, DryRunOfAHalfDoneDirectoryChangesNothing) {
   EXPECT_EQ(Snapshot(data()), before);
 }
 
+// What was published tells whether a server had the right to run.
+TEST_F(WithJournal, AServerThatRanOnSomethingElseThanWasPublished) {
+  const testing::ControlSpec published{.state = DatabaseState::kArchiveRecovery,
+                                       .checkpoint_lsn = Lsn{2 * SyntheticCluster::kSegment},
+                                       .redo = Lsn{2 * SyntheticCluster::kSegment},
+                                       .timeline = 2,
+                                       .min_recovery_point = Lsn{3 * SyntheticCluster::kSegment},
+                                       .min_recovery_point_timeline = 2};
+  testing::ControlSpec other_system = published;
+  ++other_system.system_identifier;
+  testing::ControlSpec other_timeline = published;
+  other_timeline.timeline = other_timeline.min_recovery_point_timeline = 1;
+  testing::ControlSpec behind = published;
+  behind.min_recovery_point = {};
+  for (const testing::ControlSpec& now : {other_system, other_timeline, behind}) {
+    SyntheticCluster cluster;
+    MakeHalf(&cluster);
+    WriteText(data() / "pg_rejoin/published", testing::MakeControl(published));
+    WriteText(data() / "global/pg_control", testing::MakeControl(now));
+    const Tree before = Snapshot(data());
+    EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
+    EXPECT_EQ(Snapshot(data()), before);
+    fs::remove_all(data());
+  }
+}
+
+// Killed between the last step and the removal of the journal.
+TEST_F(WithJournal, AFinishedRewindOnlyLosesItsJournal) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  std::string journal;
+  RewindOptions options = cluster.Options();
+  options.confirm_source = [&] { journal = ReadText(data() / "pg_rejoin/journal"); };
+  RunRewind(data(), cluster, options);
+  const Tree finished = Snapshot(data());
+  WriteText(data() / "pg_rejoin/journal", journal);
+  WriteText(data() / "pg_rejoin/fenced", "");
+  WriteText(data() / "pg_rejoin/published", ReadText(data() / "global/pg_control"));
+  const Tree left = Snapshot(data());
+  RewindOptions dry_run = cluster.Options();
+  dry_run.dry_run = true;
+  EXPECT_EQ(RunRewind(data(), cluster, dry_run).outcome, RewindOutcome::kResumed);
+  EXPECT_EQ(Snapshot(data()), left);
+  EXPECT_EQ(RunRewind(data(), cluster).outcome, RewindOutcome::kResumed);
+  EXPECT_EQ(Snapshot(data()), finished);
+}
+
 // Nothing was changed, the operator started the server once more: no reason to refuse.
 TEST_F(WithJournal, AJournalWithoutItsFenceIsThrownAway) {
   SyntheticCluster cluster;
@@ -1127,6 +1346,36 @@ TEST_P(SameSource, WithMoreWalThanThereIsSpaceStaysHalfDone) {
   EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
   EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
   cluster.source.identity.flush_lsn = flush;
+  bool reused = false;
+  Resume(&cluster, &reused);
+  ExpectFollowsSource(data(), cluster);
+}
+
+// WAL that is in pg_wal already is continued there.
+TEST_P(SameSource, WritesOnAfterItsWalWasPutInPlace) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  RewindOptions options = OptionsOf(cluster);
+  options.confirm_source = [] { throw Error(ErrorKind::kSourceChanged, "another primary"); };
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }), ErrorKind::kSourceChanged);
+  EXPECT_TRUE(fs::exists(data() / "pg_wal/000000020000000000000003"));
+  WriteOn(&cluster, Lsn{4 * SyntheticCluster::kSegment + 9});
+  bool reused = false;
+  Resume(&cluster, &reused);
+  EXPECT_TRUE(reused);
+  ExpectFollowsSource(data(), cluster);
+}
+
+// The target's own part of the segment of the fork is gone between two attempts.
+TEST_P(SameSource, CannotMakeUpForLostWalOfTheTarget) {
+  SyntheticCluster cluster;
+  Interrupt(&cluster);
+  const fs::path segment = data() / "pg_wal/000000010000000000000002";
+  const std::string content = ReadText(segment);
+  fs::resize_file(segment, 1000);
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kTargetFailed);
+  EXPECT_TRUE(ControlFile::Parse(AsBytes(ReadText(data() / "global/pg_control")), "").fenced());
+  WriteText(segment, content);
   bool reused = false;
   Resume(&cluster, &reused);
   ExpectFollowsSource(data(), cluster);

@@ -785,6 +785,120 @@ TEST(Decision, ApprovalIsBoundToPodSystemAndHistory) {
   EXPECT_EQ(Decide(local, evidence).action, Action::kClaim);
 }
 
+// A Service that selects another release's pods shows servers that have nothing to say here.
+TEST(Decision, PeersOfAnotherSystemSayNothing) {
+  for (const Peers peers : {Peers::kReadWriteElsewhere, Peers::kAhead}) {
+    const Case leader{.authority = A::kNamesUs, .primary = P::kNobody, .peers = peers};
+    const DirectoryState local = MakeLocal(leader);
+    Evidence evidence = MakeEvidence(leader, local);
+    EXPECT_EQ(Decide(local, evidence).action, Action::kWait);
+    evidence.peers[0].identity->system_identifier = kOtherSystem;
+    EXPECT_EQ(Decide(local, evidence).reason, "Leader");
+
+    const Case approved{
+        .authority = A::kUnclaimed, .primary = P::kNobody, .peers = peers, .approved = true};
+    evidence = MakeEvidence(approved, local);
+    EXPECT_EQ(Decide(local, evidence).reason, "Contradicted");
+    evidence.peers[0].identity->system_identifier = kOtherSystem;
+    EXPECT_EQ(Decide(local, evidence).reason, "Approved");
+  }
+}
+
+// And they are no proof that everybody follows.
+TEST(Decision, WithoutTheApiEveryMemberHasToFollow) {
+  const Case c{.authority = A::kUnreadable,
+               .primary = P::kNobody,
+               .peers = Peers::kFollowing,
+               .peers_complete = true};
+  const DirectoryState local = MakeLocal(c);
+  const Evidence good = MakeEvidence(c, local);
+  EXPECT_EQ(Decide(local, good).reason, "EveryPeerFollows");
+  const std::function<void(PeerState&)> changes[] = {
+      [](PeerState& peer) { peer.identity.reset(); },
+      [](PeerState& peer) { peer.identity->in_recovery = false; },
+      [](PeerState& peer) { peer.identity->system_identifier = kOtherSystem; },
+      [](PeerState& peer) { peer.identity->history = History("1@0/0,9@0/4800"); },
+      [](PeerState& peer) { peer.identity->flush_lsn = At("0/5001"); },
+  };
+  for (const auto& change : changes) {
+    Evidence evidence = good;
+    change(evidence.peers[0]);
+    EXPECT_EQ(Decide(local, evidence).reason, "AuthorityUnreadable");
+  }
+}
+
+// A record that knows a branch has been completed by a leader.
+TEST(Decision, AHalfMadeDirectoryBeginsAnewOnlyIfNobodyHasEverLed) {
+  const Case c{.kind = K::kHalfMade,
+               .authority = A::kNamesUs,
+               .primary = P::kNobody,
+               .initdb_cut_short = true};
+  const DirectoryState local = MakeLocal(c);
+  Evidence evidence = MakeEvidence(c, local);
+  EXPECT_EQ(Decide(local, evidence).action, Action::kReinitialise);
+  evidence.record.history = History("1@0/0");
+  EXPECT_EQ(Decide(local, evidence).action, Action::kRefuse);
+  evidence.record.history.reset();
+  evidence.record.system_identifier = kSystem;
+  EXPECT_EQ(Decide(local, evidence).action, Action::kRefuse);
+}
+
+TEST(Decision, PausedEmptyDirectoriesWait) {
+  for (const auto& [authority, primary] :
+       {std::pair{A::kUnclaimed, P::kNobody}, std::pair{A::kNamesOther, P::kConfirmed}}) {
+    const Case c{.kind = K::kEmpty, .authority = authority, .primary = primary, .paused = true};
+    EXPECT_EQ(Of(c).action, Action::kWait);
+    EXPECT_EQ(Of(c).reason, "Paused");
+  }
+}
+
+TEST(Decision, EachStateOfThePrimaryHasItsReason) {
+  const std::pair<P, const char*> cases[] = {
+      {P::kAmbiguous, "PrimaryAmbiguous"},       {P::kInRecovery, "PrimaryInRecovery"},
+      {P::kOtherBranch, "PrimaryOnOtherBranch"}, {P::kNobody, "NoPrimary"},
+      {P::kUnreachable, "PrimaryUnreachable"},
+  };
+  for (const auto& [primary, reason] : cases) {
+    for (const K kind : {K::kEmpty, K::kHalfRewound}) {
+      const Decision d = Of({.kind = kind, .authority = A::kNone, .primary = primary});
+      EXPECT_EQ(d.action, Action::kWait) << reason;
+      EXPECT_EQ(d.reason, reason);
+    }
+  }
+  const Decision d = Of({.kind = K::kEmpty, .primary = P::kOtherSystem});
+  EXPECT_EQ(d.reason, "PrimaryOtherSystem");
+  EXPECT_EQ(
+      Of({.kind = K::kHalfRewound, .authority = A::kUnreadable, .primary = P::kNobody}).reason,
+      "AuthorityUnreadable");
+}
+
+// They are in log lines, the plan and the termination message.
+TEST(Decision, NamesOfStates) {
+  const std::pair<Action, std::string> actions[] = {
+      {Action::kStart, "start"},   {Action::kClaim, "claim"},
+      {Action::kFollow, "follow"}, {Action::kRewind, "rewind"},
+      {Action::kResume, "resume"}, {Action::kReinitialise, "reinitialise"},
+      {Action::kClone, "clone"},   {Action::kWait, "wait"},
+      {Action::kRefuse, "refuse"},
+  };
+  for (const auto& [action, name] : actions) EXPECT_EQ(ActionName(action), name);
+  const std::pair<A, std::string> authorities[] = {
+      {A::kNone, "none"},        {A::kUnreadable, "unreadable"},  {A::kUnclaimed, "unclaimed"},
+      {A::kNamesUs, "names-us"}, {A::kNamesOther, "names-other"},
+  };
+  for (const auto& [authority, name] : authorities) EXPECT_EQ(AuthorityStateName(authority), name);
+  const std::pair<P, std::string> primaries[] = {
+      {P::kNobody, "nobody"},
+      {P::kAmbiguous, "ambiguous"},
+      {P::kUnreachable, "unreachable"},
+      {P::kInRecovery, "in-recovery"},
+      {P::kOtherSystem, "other-system"},
+      {P::kOtherBranch, "other-branch"},
+      {P::kConfirmed, "confirmed"},
+  };
+  for (const auto& [primary, name] : primaries) EXPECT_EQ(PrimaryStateName(primary), name);
+}
+
 // A standby of an older branch that never followed has WAL of a line that was given up: no proof.
 TEST(Decision, StandbyOnAnotherBranchDoesNotKeepTheLeaderWaiting) {
   Case c{.authority = A::kNamesUs, .primary = P::kNobody, .relation = R::kNewer};
