@@ -20,6 +20,8 @@ FOLDERS = ["pgdata", "rewind", "topology"]
 LEFT_OUT = "DecisionInvariant.*:*Killed.*"
 LINES_MIN = 98.0
 BRANCHES_MIN = 95.0
+# Initializer lists of JSON: taking them apart after an exception makes branches that are not marked as such.
+NO_BRANCHES = r'^(?!.*\b(if|for)\b).*(Json::array\(\{|\{\{("|what))'
 BAR = [
     "src/pgdata/file_rules.cc",
     "src/rewind/apply.cc",
@@ -45,7 +47,8 @@ def run_tests(build):
 def measure(build):
     """gcovr's files: lines with a count, and branches with one each."""
     command = ["gcovr", "--root", ROOT, "--filter", f"{ROOT}/src/", "--object-directory", build, build,
-               "--exclude-throw-branches", "--exclude-unreachable-branches", "--json", "-", "-j", str(os.cpu_count())]
+               "--exclude-throw-branches", "--exclude-unreachable-branches",
+               "--exclude-branches-by-pattern", NO_BRANCHES, "--json", "-", "-j", str(os.cpu_count())]
     result = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     return {file["file"]: file["lines"] for file in json.loads(result.stdout)["files"]}
 

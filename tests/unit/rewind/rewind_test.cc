@@ -30,6 +30,7 @@ using testing::RecordSpec;
 using testing::ScratchDirectory;
 using testing::Snapshot;
 using testing::SyntheticCluster;
+using testing::WalBuilder;
 using testing::WriteText;
 
 using Tree = std::map<std::string, std::string>;
@@ -227,8 +228,8 @@ TEST_F(Rewound, SegmentsThatStayAreArchivedAsBeforeAndOthersNever) {
   SyntheticCluster cluster;
   cluster.WriteTarget(data());
   const auto status = [&](const char* name) { return data() / "pg_wal/archive_status" / name; };
-  for (const char* name : {"000000010000000000000001.ready", "000000010000000000000003.ready",
-                           "000000010000000000000004.done"}) {
+  for (const char* name : {"000000010000000000000001.ready", "000000010000000000000002.done",
+                           "000000010000000000000003.ready", "000000010000000000000004.done"}) {
     WriteText(status(name), "");
   }
   RunRewind(data(), cluster);
@@ -325,6 +326,47 @@ TEST_F(Rewound, ASecondFailoverBeforeTheFirstStart) {
   EXPECT_EQ(RunRewind(data(), other).outcome, RewindOutcome::kRewound);
   ExpectPublished(data(), other);
   EXPECT_FALSE(fs::exists(data() / "pg_wal/00000002.history"));
+}
+
+// Rewound onto timeline 2, which timeline 3 has left before its end.
+TEST_F(Rewound, AForkOnALaterTimeline) {
+  SyntheticCluster cluster;
+  WalBuilder third = cluster.source_wal;
+  const Lsn switched = third.end();
+  while (cluster.source_wal.end().value < 4 * SyntheticCluster::kSegment + 9) {
+    cluster.source_wal.AppendOfSize(4000);
+  }
+  cluster.FlushSourceWal();
+  cluster.WriteTarget(data());
+  RunRewind(data(), cluster);
+  third.SetTimeline(3);
+  while (third.end().value < 4 * SyntheticCluster::kSegment + 20'000) third.AppendOfSize(3000);
+  auto& files = cluster.source.files;
+  for (const uint64_t segment : {3u, 4u}) {
+    const auto name = [&](TimelineId timeline) {
+      return "pg_wal/" + WalSegmentName{timeline, segment}.ToString(SyntheticCluster::kSegment);
+    };
+    files.erase(name(2));
+    files[name(3)] = std::string(AsText(std::as_bytes(std::span(third.files().at(segment)))));
+  }
+  files["pg_wal/00000003.history"] =
+      files["pg_wal/00000002.history"] + "2\t" + switched.ToString() + "\ttest\n";
+  cluster.source.identity.history =
+      *TimelineHistory::FromString(cluster.source_history() + ",3@" + switched.ToString());
+  cluster.source.identity.flush_lsn = third.end();
+
+  const RewindResult result = RunRewind(data(), cluster);
+  EXPECT_EQ(result.outcome, RewindOutcome::kRewound);
+  EXPECT_EQ(result.fork_lsn, switched);
+  EXPECT_EQ(result.source_end, third.end());
+  for (const char* name : {"00000002.history", "00000003.history", "000000030000000000000003"}) {
+    EXPECT_TRUE(ReadText(data() / "pg_wal" / name) == files.at(std::string("pg_wal/") + name))
+        << name;
+  }
+  EXPECT_FALSE(fs::exists(data() / "pg_wal/000000020000000000000004"));
+  const std::string old = ReadText(data() / "pg_wal/000000020000000000000003");
+  EXPECT_EQ(old.find_first_not_of('\0', switched.value % SyntheticCluster::kSegment),
+            std::string::npos);
 }
 
 // --- hint bits of a standby ---
