@@ -29,7 +29,6 @@ BAR = [
     "src/rewind/journal.cc",
     "src/rewind/plan.cc",
     "src/rewind/rewind.cc",
-    "src/rewind/source_wal.cc",
     "src/topology/decision.cc",
 ]
 

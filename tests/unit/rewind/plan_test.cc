@@ -198,6 +198,16 @@ TEST_F(Plan, RelationsWithWhatNoWalTellsAreCopiedWhole) {
   EXPECT_EQ(ActionOf("base/5/16384_init"), "remove");
 }
 
+// CREATE DATABASE by file copy on the target: no WAL tells what is in these files.
+TEST_F(Plan, DatabasesThatTheTargetMadeByCopyAreCopiedWhole) {
+  Relation(10 * kBlock, 10 * kBlock);
+  facts_.copied_databases = {{1663, 6}, {16400, 5}};
+  EXPECT_EQ(ActionOf(kPath), "keep");
+  facts_.copied_databases = {{1663, 5}};
+  EXPECT_EQ(ActionOf(kPath), "copy");
+  EXPECT_EQ(Make().bytes_to_copy, 10 * kBlock);
+}
+
 TEST_F(Plan, OnlyOnTheSource) {
   OnSource("base/6", 0, FileType::kDirectory);
   OnSource("base/6/1", 3 * kBlock);

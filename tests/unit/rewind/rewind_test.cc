@@ -486,6 +486,17 @@ const Refusal kRefusals[] = {
     {"HistoryFileThatIsNotTheSourcesOwn",
      {.target_lags = true},
      [](SyntheticCluster& c) { c.source.files["pg_wal/00000002.history"] = "1\t0/42\tx\n"; }},
+    {"HistoryFileOfAnotherAncestor",
+     {.source_timeline = 3, .target_lags = true},
+     [](SyntheticCluster& c) {
+       c.source.files["pg_wal/00000003.history"] = "2\t" + c.fork().ToString() + "\tx\n";
+     }},
+    {"HistoryFileWithMoreAncestors",
+     {.source_timeline = 3, .target_lags = true},
+     [](SyntheticCluster& c) {
+       c.source.files["pg_wal/00000003.history"] =
+           "1\t" + c.fork().ToString() + "\tx\n2\t" + c.source_wal.end().ToString() + "\tx\n";
+     }},
     {"LaggingTargetWhoseWalTheSourceNoLongerHas",
      {.target_lags = true},
      [](SyntheticCluster& c) { c.source.files.erase("pg_wal/000000020000000000000002"); }},
@@ -571,6 +582,19 @@ TEST_F(Rewound, DryRunOfATargetThatOnlyLagsChangesNothing) {
   options.dry_run = true;
   EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kNothingToDo);
   EXPECT_EQ(Snapshot(data()), before);
+}
+
+// It is fetched by replication then.
+TEST_F(Rewound, ASourceWithoutItsHistoryFileGivesNone) {
+  for (const bool lags : {true, false}) {
+    SyntheticCluster cluster({.target_lags = lags});
+    cluster.source.files.erase("pg_wal/00000002.history");
+    cluster.WriteTarget(data());
+    RunRewind(data(), cluster);
+    EXPECT_FALSE(fs::exists(data() / "pg_wal/00000002.history"));
+    EXPECT_TRUE(fs::exists(data() / "standby.signal"));
+    fs::remove_all(data());
+  }
 }
 
 // Nobody is ahead of a primary that was never promoted: no history to fetch.
@@ -930,6 +954,16 @@ TEST_F(Rewound, ASourceThatRemovesWalBeforeItIsFetchedIsRefused) {
   const Tree before = Snapshot(data());
   const std::string segment = "pg_wal/000000020000000000000003";
   WhenRead(&cluster, segment, [&] { cluster.source.files.erase(segment); });
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kNotRewindable);
+  EXPECT_EQ(Snapshot(data()), before);
+}
+
+TEST_F(Rewound, ASourceWhoseWalGetsShorterIsRefused) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  const std::string segment = "pg_wal/000000020000000000000003";
+  WhenRead(&cluster, segment, [&] { cluster.source.files[segment].resize(100'000); });
   EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kNotRewindable);
   EXPECT_EQ(Snapshot(data()), before);
 }
