@@ -930,18 +930,21 @@ TEST_F(Rewound, WalThatIsCompletedAndRemovedDuringTheCopyIsThere) {
   SyntheticCluster cluster;
   cluster.WriteTarget(data());
   std::promise<void> followed;
-  cluster.source.on_fetch = [&, copying = false, last = false](const FetchRequest& r) mutable {
-    if (r.path == "base/5/16384" && !std::exchange(copying, true)) {
-      cluster.source.Change([&] { WriteOn(&cluster, Lsn{5 * SyntheticCluster::kSegment + 9}); });
-      EXPECT_EQ(followed.get_future().wait_for(kPatience), std::future_status::ready);
-      cluster.source.Change([&] {
-        for (const char* name : {"000000020000000000000003", "000000020000000000000004"}) {
-          EXPECT_EQ(cluster.source.files.erase(std::string("pg_wal/") + name), 1u);
-        }
-      });
-    } else if (r.path == "pg_wal/000000020000000000000005" && !std::exchange(last, true)) {
-      followed.set_value();  // what was asked for before has been answered
-    }
+  std::atomic<bool> last_asked{false};
+  cluster.source.on_fetch = [&, copying = false](const FetchRequest& request) mutable {
+    if (request.path == "pg_wal/000000020000000000000005") last_asked = true;
+    if (request.path != "base/5/16384" || std::exchange(copying, true)) return;
+    cluster.source.Change([&] { WriteOn(&cluster, Lsn{5 * SyntheticCluster::kSegment + 9}); });
+    EXPECT_EQ(followed.get_future().wait_for(kPatience), std::future_status::ready);
+    cluster.source.Change([&] {
+      for (const char* name : {"000000020000000000000003", "000000020000000000000004"}) {
+        EXPECT_EQ(cluster.source.files.erase(std::string("pg_wal/") + name), 1u);
+      }
+    });
+  };
+  // Asked for more only after all that was there has been written.
+  cluster.source.on_identify = [&, done = false]() mutable {
+    if (last_asked && !std::exchange(done, true)) followed.set_value();
   };
   const RewindResult result = RunRewind(data(), cluster);
   EXPECT_EQ(result.source_end, cluster.source_wal.end());
