@@ -36,7 +36,8 @@ def rewind_through(proxy, prepared, node, tool, kill_at=None):
     """Bytes that the source sent, until the end or until the tool was killed at kill_at."""
     begin = proxy.total
     conninfo = prepared.conninfo(host=proxy.directory)
-    process = tool.spawn(node.data, conninfo, "-R")
+    # Replay writes the new table anyway: without the option there is little to copy.
+    process = tool.spawn(node.data, conninfo, "-R", "--copy-replayed-blocks")
     if kill_at is not None:
         proxy.on_bytes = lambda total: total - begin >= kill_at and os.killpg(process.pid, signal.SIGKILL)
     status = process.wait(120)
