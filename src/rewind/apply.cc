@@ -199,7 +199,7 @@ void RewindRun::ApplyFiles(const NoteCuts& note_cuts) {
 CopyShortfall RewindRun::CopyFiles() {
   progress_.Phase("copying");
   progress_.Expect(plan_.bytes_to_copy);
-  Copier copier(source_, target_, options_.connections, options_.stop,
+  Copier copier(source_, target_, {.connections = options_.connections, .stop = options_.stop},
                 [this](const CopyRange& range, uint64_t bytes) {
                   copied_.Note(range.target_path, range.offset, bytes);
                   progress_.Done(bytes);

@@ -11,17 +11,14 @@ namespace pgrejoin {
 namespace {
 
 constexpr size_t kBatchRangesMax = 512;
-constexpr uint64_t kBatchBytesMax = 4 << 20;
-constexpr size_t kQueuedBatchesMax = 16;
 
 }  // namespace
 
-Copier::Copier(RewindSource& source, TargetDirectory& target, int connections, std::stop_token stop,
+Copier::Copier(RewindSource& source, TargetDirectory& target, CopierOptions options,
                OnWritten on_written)
     : source_(source),
       target_(target),
-      connections_(static_cast<size_t>(std::max(1, connections))),
-      stop_(std::move(stop)),
+      options_(std::move(options)),
       on_written_(std::move(on_written)) {}
 
 Copier::~Copier() {
@@ -34,10 +31,11 @@ Copier::~Copier() {
 }
 
 void Copier::Add(const CopyRange& range) {
+  const uint64_t piece_bytes_max = std::min<uint64_t>(kRangeBytesMax, options_.batch_bytes);
   CopyRange piece = range;
   uint32_t left = range.length;
   while (left > 0) {
-    piece.length = std::min(left, kRangeBytesMax);
+    piece.length = static_cast<uint32_t>(std::min<uint64_t>(left, piece_bytes_max));
     AddPiece(piece);
     piece.offset += piece.length;
     left -= piece.length;
@@ -45,26 +43,31 @@ void Copier::Add(const CopyRange& range) {
 }
 
 void Copier::AddPiece(CopyRange piece) {
-  if (stop_.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
+  if (options_.stop.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
   pending_bytes_ += piece.length;
   pending_.push_back(std::move(piece));
-  if (pending_.size() >= kBatchRangesMax || pending_bytes_ >= kBatchBytesMax) {
-    Enqueue(std::exchange(pending_, {}));
-    pending_bytes_ = 0;
+  if (pending_.size() >= kBatchRangesMax || pending_bytes_ >= options_.batch_bytes) {
+    EnqueuePending();
   }
 }
 
-void Copier::Enqueue(Batch batch) {
-  if (batch.empty()) return;
+void Copier::EnqueuePending() {
+  if (pending_.empty()) return;
+  Batch batch{batches_++, std::exchange(pending_, {})};
+  pending_bytes_ = 0;
   {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return failure_ || queue_.size() < kQueuedBatchesMax; });
-    if (!failure_) queue_.push_back(std::move(batch));
+    changed_.wait(lock, [&] {
+      return failure_ || unwritten_.empty() ||
+             batch.number - *unwritten_.begin() < options_.batches_ahead;
+    });
+    unwritten_.insert(batch.number);
+    queue_.push_back(std::move(batch));
   }
   changed_.notify_all();
   RethrowFailure();
   // A connection costs more than a small batch: open the next one only when there is work for it.
-  if (workers_.size() < connections_) {
+  if (workers_.size() < static_cast<size_t>(std::max(1, options_.connections))) {
     workers_.emplace_back([this] { Work(); });
   }
 }
@@ -79,7 +82,7 @@ void Copier::RethrowFailure() {
 }
 
 CopyShortfall Copier::Finish() {
-  Enqueue(std::exchange(pending_, {}));
+  EnqueuePending();
   {
     const std::scoped_lock lock(mutex_);
     closed_ = true;
@@ -93,13 +96,19 @@ CopyShortfall Copier::Finish() {
 bool Copier::TakeBatch(Batch* batch) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return closed_ || failure_ || !queue_.empty(); });
-  if (stop_.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
+  if (options_.stop.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
   if (failure_ || queue_.empty()) return false;
   *batch = std::move(queue_.front());
   queue_.pop_front();
-  lock.unlock();
-  changed_.notify_all();
   return true;
+}
+
+void Copier::NoteWritten(const Batch& batch) {
+  {
+    const std::scoped_lock lock(mutex_);
+    unwritten_.erase(batch.number);
+  }
+  changed_.notify_all();
 }
 
 std::unique_ptr<SourceReader> Copier::OpenReader() {
@@ -120,7 +129,10 @@ void Copier::Work() {
     const std::unique_ptr<SourceReader> reader = OpenReader();
     if (reader == nullptr) return;
     Batch batch;
-    while (TakeBatch(&batch)) FetchBatch(*reader, batch);
+    while (TakeBatch(&batch)) {
+      FetchBatch(*reader, batch);
+      NoteWritten(batch);
+    }
   } catch (...) {
     const std::scoped_lock lock(mutex_);
     if (!failure_) failure_ = std::current_exception();
@@ -130,14 +142,14 @@ void Copier::Work() {
 
 void Copier::FetchBatch(SourceReader& reader, const Batch& batch) {
   std::vector<FetchRequest> requests;
-  requests.reserve(batch.size());
-  for (const CopyRange& range : batch) {
+  requests.reserve(batch.ranges.size());
+  for (const CopyRange& range : batch.ranges) {
     requests.push_back({range.source_path, range.offset, range.length});
   }
   std::optional<TargetWriter> writer;
   size_t index = 0;
   reader.Fetch(requests, [&](const FetchRequest& request, Bytes data, bool missing) {
-    const CopyRange& range = batch[index++];
+    const CopyRange& range = batch.ranges[index++];
     if (data.size() < request.length) NoteShort(range, data.size(), missing);
     if (missing || data.empty()) return;
     if (!writer || writer->path() != range.target_path) {

@@ -20,6 +20,9 @@ namespace {
 
 constexpr uint64_t kPageBytes = 8192;
 constexpr size_t kCopyBytes = 1 << 20;
+// A run that is killed keeps the WAL up to the first gap, so no connection may run far ahead.
+constexpr uint64_t kFetchBytes = 256 << 10;
+constexpr size_t kFetchesAhead = 12;
 constexpr size_t kHistoryBytesMax = 16 << 20;
 
 const std::string kDirectory(kOwnWalDirectory);
@@ -181,7 +184,11 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
 }
 
 void SourceWal::Fetch(Lsn from, Lsn flush, const SourceWalOptions& options) {
-  Copier copier(source_, target_, options.connections, options.stop,
+  const CopierOptions in_order{.connections = options.connections,
+                               .stop = options.stop,
+                               .batch_bytes = kFetchBytes,
+                               .batches_ahead = kFetchesAhead};
+  Copier copier(source_, target_, in_order,
                 [&](const CopyRange&, uint64_t bytes) { options.on_bytes(bytes); });
   const uint64_t first = SegmentOf(from);
   const uint64_t first_offset = from.value % segment_size_ / kPageBytes * kPageBytes;

@@ -32,12 +32,15 @@ def prepared(request, shared_directory, templates):
     pair.close()
 
 
-def rewind_through(proxy, prepared, node, tool, kill_at=None):
+# What is on the way: a large part of it WAL, or nearly all of it blocks.
+MODES = {"WAL and blocks": [], "everything copied": ["--copy-replayed-blocks"]}
+
+
+def rewind_through(proxy, prepared, node, tool, options, kill_at=None):
     """Bytes that the source sent, until the end or until the tool was killed at kill_at."""
     begin = proxy.total
     conninfo = prepared.conninfo(host=proxy.directory)
-    # Replay writes the new table anyway: without the option there is little to copy.
-    process = tool.spawn(node.data, conninfo, "-R", "--copy-replayed-blocks")
+    process = tool.spawn(node.data, conninfo, "-R", *options)
     if kill_at is not None:
         proxy.on_bytes = lambda total: total - begin >= kill_at and os.killpg(process.pid, signal.SIGKILL)
     status = process.wait(120)
@@ -47,16 +50,17 @@ def rewind_through(proxy, prepared, node, tool, kill_at=None):
 
 
 @pytest.mark.parametrize("percent", [30, 60, 90])
-def test_killed_at(percent, prepared, directory, tool, record_property):
+@pytest.mark.parametrize("mode", MODES)
+def test_killed_at(mode, percent, prepared, directory, tool, record_property):
     tool.expect(upstream_lacks="cannot be run again")
     proxy = CountingProxy(directory / "proxy", prepared.source.socket_directory)
     whole = prepared.fresh_target(directory)
-    in_all = rewind_through(proxy, prepared, whole, tool)
+    in_all = rewind_through(proxy, prepared, whole, tool, MODES[mode])
     whole.wipe()
     node = prepared.fresh_target(directory)
-    rewind_through(proxy, prepared, node, tool, kill_at=in_all * percent // 100)
-    again = 100 * rewind_through(proxy, prepared, node, tool) / in_all
-    record_property("tally", f"killed at {percent} %: {again:.0f} % sent again, of {in_all >> 20} MB")
+    rewind_through(proxy, prepared, node, tool, MODES[mode], kill_at=in_all * percent // 100)
+    again = 100 * rewind_through(proxy, prepared, node, tool, MODES[mode]) / in_all
+    record_property("tally", f"{mode}, killed at {percent} %: {again:.0f} % sent again, of {in_all >> 20} MB")
     assert again <= 100 - percent + AGAIN_PERCENT_MAX
     oracle.verify(node, prepared.source)
     proxy.close()

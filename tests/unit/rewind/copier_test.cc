@@ -43,7 +43,7 @@ class CopierTest : public ::testing::Test {
 };
 
 TEST_F(CopierTest, NothingToDoOpensNoConnection) {
-  Copier copier(source_, target_, 4, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 4}, [](const CopyRange&, uint64_t) {});
   const CopyShortfall shortfall = copier.Finish();
   EXPECT_TRUE(shortfall.vanished.empty());
   EXPECT_EQ(source_.readers_opened, 0);
@@ -54,7 +54,7 @@ TEST_F(CopierTest, CopiesRangesToTheirPlaces) {
   source_.files["b"] = Pattern(100, 2);
   WriteText(data_ / "renamed", std::string(6 << 20, '.'));
   {
-    Copier copier(source_, target_, 3, {},
+    Copier copier(source_, target_, {.connections = 3},
                   [this](const CopyRange&, uint64_t bytes) { bytes_ += bytes; });
     copier.Add({"a", "renamed", 1000, (3 << 20) + 17});  // longer than a piece
     copier.Add({"b", "new", 0, 100});
@@ -75,7 +75,7 @@ TEST_F(CopierTest, ManySmallRangesOnManyConnections) {
   for (int i = 0; i < kFiles; ++i)
     source_.files["f" + std::to_string(i)] = Pattern(kBlocks * 8192, i);
   {
-    Copier copier(source_, target_, 8, {}, [](const CopyRange&, uint64_t) {});
+    Copier copier(source_, target_, {.connections = 8}, [](const CopyRange&, uint64_t) {});
     for (int i = 0; i < kFiles; ++i) {
       const std::string name = "f" + std::to_string(i);
       for (uint64_t block = 0; block < kBlocks; ++block)
@@ -91,7 +91,7 @@ TEST_F(CopierTest, ManySmallRangesOnManyConnections) {
 TEST_F(CopierTest, TellsWhatVanishedAndWhatBecameShorter) {
   source_.files["short"] = std::string(10'000, 'x');
   source_.files["shorter"] = std::string(20'000, 'x');
-  Copier copier(source_, target_, 1, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 1}, [](const CopyRange&, uint64_t) {});
   copier.Add({"short", "short", 0, 16'384});
   copier.Add({"shorter", "shorter", 0, 8192});
   copier.Add({"shorter", "shorter", 16'384, 8192});
@@ -110,7 +110,7 @@ TEST_F(CopierTest, TheErrorOfAWorkerIsTheCallersError) {
   source_.on_fetch = [](const FetchRequest&) {
     throw Error(ErrorKind::kSourceChanged, "restarted");
   };
-  Copier copier(source_, target_, 2, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 2}, [](const CopyRange&, uint64_t) {});
   copier.Add({"a", "a", 0, 100});
   try {
     copier.Finish();
@@ -123,7 +123,7 @@ TEST_F(CopierTest, TheErrorOfAWorkerIsTheCallersError) {
 TEST_F(CopierTest, AnErrorOfTheStorageToo) {
   source_.files["a"] = std::string(100, 'x');
   std::filesystem::create_directory(data_ / "a");
-  Copier copier(source_, target_, 1, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 1}, [](const CopyRange&, uint64_t) {});
   copier.Add({"a", "a", 0, 100});
   try {
     copier.Finish();
@@ -145,7 +145,7 @@ TEST_F(CopierTest, AFullQueueAndAFailingWorkerDoNotHang) {
     std::this_thread::sleep_for(milliseconds(200));
     fail = true;
   });
-  Copier copier(source_, target_, 1, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 1}, [](const CopyRange&, uint64_t) {});
   const auto add_much = [&] {
     for (int i = 0; i < 1'000'000; ++i) copier.Add({"a", "a", 0, 8192});
     copier.Finish();
@@ -160,13 +160,13 @@ TEST_F(CopierTest, TheFirstConnectionMustOpenTheOthersMay) {
     if (++attempts > 1) throw Error(ErrorKind::kUnavailable, "too many clients already");
   };
   {
-    Copier copier(source_, target_, 4, {}, [](const CopyRange&, uint64_t) {});
+    Copier copier(source_, target_, {.connections = 4}, [](const CopyRange&, uint64_t) {});
     for (int i = 0; i < 5000; ++i) copier.Add({"a", "a", 0, 8192});
     EXPECT_NO_THROW(copier.Finish());
   }
   EXPECT_EQ(source_.requests, 5000u);
   source_.on_open = [] { throw Error(ErrorKind::kUnavailable, "connection refused"); };
-  Copier copier(source_, target_, 4, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 4}, [](const CopyRange&, uint64_t) {});
   const auto add_much = [&] {
     for (int i = 0; i < 100'000; ++i) copier.Add({"a", "a", 0, 8192});
     copier.Finish();
@@ -180,7 +180,7 @@ TEST_F(CopierTest, AnotherIncarnationOnALaterConnectionIsAnError) {
   source_.on_open = [&] {
     if (++attempts > 1) throw Error(ErrorKind::kSourceChanged, "another server");
   };
-  Copier copier(source_, target_, 4, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 4}, [](const CopyRange&, uint64_t) {});
   const auto add_much = [&] {
     for (int i = 0; i < 5000; ++i) copier.Add({"a", "a", 0, 8192});
     copier.Finish();
@@ -191,7 +191,7 @@ TEST_F(CopierTest, AnotherIncarnationOnALaterConnectionIsAnError) {
 TEST_F(CopierTest, StopEndsItAsInterrupted) {
   source_.files["a"] = std::string(8192, 'x');
   std::stop_source stop;
-  Copier copier(source_, target_, 2, stop.get_token(),
+  Copier copier(source_, target_, {.connections = 2, .stop = stop.get_token()},
                 [&](const CopyRange&, uint64_t) { stop.request_stop(); });
   const auto add_much = [&] {
     for (int i = 0; i < 1'000'000; ++i) copier.Add({"a", "a", 0, 8192});
@@ -207,8 +207,43 @@ TEST_F(CopierTest, StopEndsItAsInterrupted) {
 
 TEST_F(CopierTest, GivingUpWithoutFinishDoesNotHang) {
   source_.files["a"] = std::string(8192, 'x');
-  Copier copier(source_, target_, 4, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 4}, [](const CopyRange&, uint64_t) {});
   for (int i = 0; i < 3000; ++i) copier.Add({"a", "a", 0, 8192});
+}
+
+// What is behind a gap is worth nothing to a run that fetches in order.
+TEST_F(CopierTest, NoBatchRunsFarAheadOfOneThatIsNotWritten) {
+  constexpr uint64_t kBatch = 1000;
+  constexpr size_t kAhead = 5;
+  source_.files["a"] = Pattern(100 * kBatch, 3);
+  std::mutex mutex;
+  std::condition_variable wakeup;
+  bool open = false;
+  std::atomic<uint64_t> furthest{0};
+  source_.on_fetch = [&](const FetchRequest& request) {
+    if (request.offset == 3 * kBatch) {
+      std::unique_lock lock(mutex);
+      wakeup.wait(lock, [&] { return open; });
+    }
+    if (furthest < request.offset) furthest = request.offset;
+  };
+  Copier copier(source_, target_,
+                {.connections = 2, .batch_bytes = kBatch, .batches_ahead = kAhead},
+                [](const CopyRange&, uint64_t) {});
+  std::jthread adder([&] {
+    for (uint64_t at = 0; at < 100; ++at) copier.Add({"a", "a", at * kBatch, kBatch});
+  });
+  while (furthest < (3 + kAhead - 1) * kBatch) std::this_thread::sleep_for(milliseconds(1));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(furthest, (3 + kAhead - 1) * kBatch);
+  {
+    const std::scoped_lock lock(mutex);
+    open = true;
+  }
+  wakeup.notify_all();
+  adder.join();
+  copier.Finish();
+  EXPECT_TRUE(Target("a") == source_.files["a"]);
 }
 
 // Memory: however much is added, only so many requests wait.
@@ -222,7 +257,7 @@ TEST_F(CopierTest, TheQueueIsBounded) {
     wakeup.wait(lock, [&] { return open; });
   };
   std::atomic<int> added{0};
-  Copier copier(source_, target_, 1, {}, [](const CopyRange&, uint64_t) {});
+  Copier copier(source_, target_, {.connections = 1}, [](const CopyRange&, uint64_t) {});
   std::jthread adder([&] {
     for (int i = 0; i < 100'000; ++i) {
       copier.Add({"a", "a", 0, 8192});
