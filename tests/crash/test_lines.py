@@ -44,7 +44,7 @@ def lines(request, shared_directory, templates, tool):
         early.wait_replay(pair.target.flush_lsn())
         early.stop("fast")
         scenario.diverge(pair, "kill", steps=STEPS)
-        late.wait_replay(pair.source.flush_lsn())
+        scenario.catch_up(late, pair.source)
         late.stop("fast")
         workload.run(pair.source, seed, "ahead", connections=2, steps=STEPS)
         for node in (late, early):

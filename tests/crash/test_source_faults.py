@@ -35,7 +35,7 @@ def prepared(request, shared_directory, templates, tool):
     third = scenario.add_standby(pair.target, directory, "third", upstream=pair.source)
     try:
         scenario.diverge(pair, "kill", steps=15, checkpoint_source=tool.needs_checkpoint)
-        third.wait_replay(pair.source.flush_lsn())
+        scenario.catch_up(third, pair.source)
     finally:
         third.stop("fast")
         pair.source.stop("fast")

@@ -13,16 +13,6 @@ from harness.cluster import Cluster, ServerFailed
 from harness.workload import DATABASE
 
 
-
-@pytest.fixture
-def nodes():
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 def start(directory, templates, seed, nodes, **settings):
     pair = scenario.start_pair(directory, templates, 15, seed, segment_mb=1,
                                settings={"autovacuum": "off", **settings})
@@ -46,12 +36,6 @@ def follow(twin: Cluster, source: Cluster) -> Cluster:
     twin.wait_replay(source.flush_lsn())
     oracle.expect_streaming(twin)
     return twin
-
-
-def rewind(tool, target: Cluster, source: Cluster):
-    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
-    print(run.describe())
-    return run
 
 
 def test_hint_bits_of_a_standby(directory, templates, tool, seed, nodes):
@@ -82,7 +66,7 @@ def test_hint_bits_of_a_standby(directory, templates, tool, seed, nodes):
     chosen.promote()
     chosen.sql("CHECKPOINT")
     twin = upstream_rewinds_a_twin(ahead, chosen, nodes)
-    rewind(tool, ahead, chosen).ok()
+    scenario.rewind(tool, ahead, chosen).ok()
     assert follow(twin, chosen).value("SELECT count(*) FROM late", DATABASE) == 500, "pg_rewind 15 is right here"
     twin.kill()
     oracle.verify(ahead, chosen)
@@ -110,7 +94,7 @@ def test_relation_number_of_an_unlogged_table(directory, templates, tool, seed, 
     standby.sql("CHECKPOINT")
     primary.stop("fast")
     twin = upstream_rewinds_a_twin(primary, standby, nodes)
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     rows = follow(twin, standby).value("SELECT count(*) FROM same WHERE v LIKE 'unlogged%%'", DATABASE)
     assert rows > 0, "pg_rewind 15 is right here"
     twin.kill()
@@ -139,7 +123,7 @@ def test_truncated_and_extended_again(directory, templates, tool, seed, nodes):
     assert any(n < size / walend.PAGE for n in walend.zero_blocks(primary.data / path))
     primary.stop("fast")
     twin = upstream_rewinds_a_twin(primary, standby, nodes)
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)
     with pytest.raises(oracle.Difference, match="pages of same"):
         oracle.verify(twin, standby)
@@ -160,7 +144,7 @@ def test_database_copied_by_file(directory, templates, tool, seed, nodes):
     primary.stop("fast")
     twin = upstream_rewinds_a_twin(primary, standby, nodes)
     before = tree.snapshot(primary.data)
-    run = rewind(tool, primary, standby)
+    run = scenario.rewind(tool, primary, standby)
     assert run.status == 1 and 'database' in run.output, run.describe()
     assert tree.changes(before, tree.snapshot(primary.data)) == []
     with pytest.raises((psycopg2.Error, AssertionError)):
@@ -190,7 +174,7 @@ def test_two_failovers_within_minutes(directory, templates, tool, seed, nodes):
     for node in (target, source):
         assert controlfile.read(node.data).checkpoint_timeline == 1, "its checkpoint was done: this shows nothing"
     twin = upstream_rewinds_a_twin(target, source, nodes)
-    rewind(tool, target, source).ok()
+    scenario.rewind(tool, target, source).ok()
     with pytest.raises((ServerFailed, AssertionError)):
         assert follow(twin, source).value("SELECT count(*) FROM kept WHERE g > 0", DATABASE) == 3000
     twin.kill()

@@ -169,6 +169,14 @@ class Cluster:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    def wait_ended(self, timeout: float) -> None:
+        """Waits for the end of a server that fails by itself."""
+        deadline = time.monotonic() + timeout
+        while self.running():
+            if time.monotonic() > deadline:
+                raise ServerFailed(f"{self.name} still runs\n{self.log_tail()}")
+            time.sleep(0.05)
+
     def promote(self) -> None:
         if not self.value("SELECT pg_promote(true, 60)"):
             raise ServerFailed(f"{self.name}: not promoted\n{self.log_tail()}")

@@ -136,6 +136,14 @@ def nodes(directory):
         node.kill()
 
 
+@pytest.fixture
+def target(prepared, directory):
+    """The diverged node of a module's `prepared` (scenario.Prepared), for this test alone."""
+    node = prepared.fresh_target(directory)
+    yield node
+    node.kill()
+
+
 @pytest.fixture(scope="module")
 def shared_directory(root, request):
     """Makes directories for what tests of a module share: kept when one of them failed."""

@@ -10,7 +10,7 @@ import psycopg2
 import psycopg2.errors
 
 from . import workload
-from .cluster import Cluster, hot_copy, template
+from .cluster import Cluster, ServerFailed, hot_copy, template
 from . import environment as envm
 
 STOP_MODES = ("fast", "immediate", "kill")
@@ -111,6 +111,35 @@ def add_standby(primary: Cluster, directory: Path, name: str, upstream: Cluster 
         upstream.wait_replay(primary.flush_lsn())
     node.make_standby(upstream or primary)
     return node.start() if started else node
+
+
+def promote(node: Cluster, tool) -> None:
+    node.promote()
+    if tool.needs_checkpoint:
+        node.sql("CHECKPOINT")
+
+
+def rewind(tool, target: Cluster, source: Cluster, *options, **more):
+    """The usual call: the target becomes a standby of the source."""
+    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R", *options, **more)
+    print(run.describe())
+    return run
+
+
+def catch_up(cascaded: Cluster, upstream: Cluster) -> None:
+    """Waits until a standby of a standby that has been promoted has all WAL. One that had received the beginning of a
+    record which its upstream never got may end with a PANIC, up to 18: it is made anew then."""
+    lsn = upstream.flush_lsn()
+    try:
+        return cascaded.wait_replay(lsn)
+    except (ServerFailed, psycopg2.Error):
+        cascaded.wait_ended(10)
+        assert 'PANIC:  could not open file "pg_wal/' in cascaded.log_tail(), cascaded.log_tail()
+    cascaded.wipe()
+    hot_copy(upstream, cascaded.data)
+    cascaded.make_standby(upstream)
+    cascaded.start()
+    return cascaded.wait_replay(lsn)
 
 
 def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,

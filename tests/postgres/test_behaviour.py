@@ -18,13 +18,6 @@ def prepared(request, shared_directory, templates, tool):
     pair.close()
 
 
-@pytest.fixture
-def target(prepared, directory):
-    node = prepared.fresh_target(directory)
-    yield node
-    node.kill()
-
-
 OWN_FILES = {
     "server.crt": "certificate of the target\n", "server.key": "key of the target\n", "root.crt": "ca\n",
     "pg_ident.conf": "# ident of the target\n", "log/postgresql-1.log": "what happened before the failover\n",

@@ -13,15 +13,6 @@ from harness.cluster import Cluster
 from harness.workload import DATABASE
 
 
-@pytest.fixture
-def nodes():
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 def start(directory, templates, major, seed, nodes, **options):
     options.setdefault("settings", {"autovacuum": "off"})
     pair = scenario.start_pair(directory, templates, major, seed, **options)
@@ -36,12 +27,6 @@ def part(primary, standby, tool) -> None:
     standby.promote()
     if tool.needs_checkpoint:
         standby.sql("CHECKPOINT")
-
-
-def rewind(tool, target, source, *options):
-    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R", *options)
-    print(run.describe())
-    return run
 
 
 def refused(run, before, data, reason) -> None:
@@ -62,13 +47,6 @@ def prepared(request, shared_directory, templates, tool):
     walend.lose_an_insertion(pair.source, DATABASE, "grows")
     yield scenario.Prepared(pair)
     pair.close()
-
-
-@pytest.fixture
-def target(prepared, directory):
-    node = prepared.fresh_target(directory)
-    yield node
-    node.kill()
 
 
 @pytest.fixture
@@ -101,7 +79,7 @@ def test_partial_last_blocks(prepared, target, tool):
             file.write(b"\xaa" * 3000)
     longer = prepared.source.value("SELECT pg_relation_filepath('grows')", DATABASE)
     assert (target.data / longer).stat().st_size < (prepared.source.data / longer).stat().st_size
-    rewind(tool, target, prepared.source).ok()
+    scenario.rewind(tool, target, prepared.source).ok()
     oracle.verify(target, prepared.source)
 
 
@@ -118,7 +96,7 @@ def test_temporary_files(prepared, target, source, tool):
         assert not (source.data / name).exists() or "internal" in name
     put(source.data / names[2], b"left on the source")
     try:
-        rewind(tool, target, source).ok()
+        scenario.rewind(tool, target, source).ok()
     finally:
         (source.data / names[2]).unlink()
     assert [name for name in names if (target.data / name).exists()] == []
@@ -144,7 +122,7 @@ def test_what_a_file_system_and_people_leave(prepared, target, source, tool):
     (target.data / "log").symlink_to(elsewhere / "log")
     put(source.data / "log")  # of another type there
     conf = (elsewhere / "postgresql.conf").read_bytes()
-    rewind(tool, target, source).ok()
+    scenario.rewind(tool, target, source).ok()
     listener.close()
     kinds = {name: stat.S_IFMT((target.data / name).lstat().st_mode)
              for name in ("lost+found", "fifo", "socket", "postgresql.conf", "pg_hba.conf", "log")}
@@ -164,7 +142,7 @@ def test_socket_in_the_sources_directory(prepared, target, source, tool):
     listener.close()
     put(source.data / ".s.PGSQL.5499.lock", b"1\n")
     put(target.data / ".s.PGSQL.5498.lock", b"1\n")
-    rewind(tool, target, source).ok()
+    scenario.rewind(tool, target, source).ok()
     assert list(target.data.glob(".s.PGSQL*")) == []
     oracle.light(target, source)
 
@@ -173,7 +151,7 @@ def test_file_that_the_source_cannot_read(prepared, target, source, tool):
     """Somebody put it there. Found out while the target is as it was."""
     put(source.data / "of-somebody", b"secret", mode=0)
     before = tree.snapshot(target.data)
-    refused(rewind(tool, target, source), before, target.data, "of-somebody")
+    refused(scenario.rewind(tool, target, source), before, target.data, "of-somebody")
 
 
 def test_read_only_files_of_the_target(prepared, target, tool):
@@ -181,7 +159,7 @@ def test_read_only_files_of_the_target(prepared, target, tool):
     for path in relation_files(target):
         path.chmod(0o400)
     before = tree.snapshot(target.data)
-    refused(rewind(tool, target, prepared.source), before, target.data, 'could not change "[^"]*/base/.*Permission denied')
+    refused(scenario.rewind(tool, target, prepared.source), before, target.data, 'could not change "[^"]*/base/.*Permission denied')
 
 
 def test_files_of_the_target_that_may_not_be_read(prepared, target, tool):
@@ -190,7 +168,7 @@ def test_files_of_the_target_that_may_not_be_read(prepared, target, tool):
     for path in segments:
         path.chmod(0)
     before = {p.name: p.stat() for p in segments}
-    run = rewind(tool, target, prepared.source)
+    run = scenario.rewind(tool, target, prepared.source)
     assert run.status == 1 and "Permission denied" in run.output, run.describe()
     assert {p.name: p.stat() for p in segments} == before
 
@@ -201,14 +179,14 @@ def test_linked_directory_of_postgresql(prepared, target, tool):
     (target.data / "pg_xact").rename(elsewhere)
     (target.data / "pg_xact").symlink_to(elsewhere)
     before = tree.snapshot(target.data)
-    refused(rewind(tool, target, prepared.source), before, target.data, "pg_xact.* different type")
+    refused(scenario.rewind(tool, target, prepared.source), before, target.data, "pg_xact.* different type")
 
 
 def test_tablespace_whose_directory_is_gone(prepared, target, tool):
     """Its volume is not mounted."""
     (target.data / "pg_tblspc/16999").symlink_to(target.directory / "not-mounted")
     before = tree.snapshot(target.data)
-    refused(rewind(tool, target, prepared.source), before, target.data, "pg_tblspc/16999")
+    refused(scenario.rewind(tool, target, prepared.source), before, target.data, "pg_tblspc/16999")
 
 
 # -- stories of their own ------------------------------------------------------------------------
@@ -232,7 +210,7 @@ def test_relation_of_two_segments_cut_and_grown_again(major, side, directory, te
     for node in (cut, other):
         assert node.value("SELECT pg_relation_size('wide') > (1 << 30)", DATABASE)
     primary.stop("immediate")
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.light(primary, standby)
 
 
@@ -261,7 +239,7 @@ def test_same_relation_number_on_both_sides(major, kind, directory, templates, t
     if kind != "unlogged on the source":
         walend.lose_an_insertion(standby, DATABASE, "same")
     primary.stop("fast")  # writes unlogged pages, too
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)
 
 
@@ -290,7 +268,7 @@ def test_unlogged_tables_and_sequences(major, directory, templates, tool, seed, 
         node.sql("SELECT nextval('counter') FROM generate_series(1, 50)", DATABASE)
         node.sql("CHECKPOINT")
     primary.stop("fast")
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)
     primary.start()  # it was promoted
     assert primary.value("SELECT nextval('counter')", DATABASE) == 100
@@ -313,7 +291,7 @@ def test_replication_slots(major, directory, templates, tool, seed, nodes):
     for node in (primary, standby):
         workload.run(node, seed, node.name, connections=2, steps=8)
     primary.stop("immediate")
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     assert list((primary.data / "pg_replslot").iterdir()) == []
     assert standby.sql("SELECT slot_name FROM pg_replication_slots ORDER BY 1") == [("new",), ("new_logical",)]
     oracle.verify(primary, standby)
@@ -326,7 +304,7 @@ def test_wal_segment_size(major, megabytes, directory, templates, tool, seed, no
     pair = scenario.start_pair(directory, templates, major, seed, segment_mb=megabytes, settings=settings)
     nodes += [pair.target, pair.source]
     scenario.diverge(pair, "kill", steps=12, checkpoint_source=tool.needs_checkpoint)
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     oracle.verify(pair.target, pair.source)
 
 
@@ -359,7 +337,7 @@ def test_every_compression_of_wal(server, directory, templates, tool, seed, node
     write(primary, "old")
     write(standby, "new")
     primary.kill()
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)
 
 
@@ -375,7 +353,7 @@ def test_full_page_writes_off_for_a_while_on_the_target(major, directory, templa
         workload.run(primary, seed, value, connections=1, steps=5)
     primary.stop("fast")
     before = tree.snapshot(primary.data)
-    refused(rewind(tool, primary, standby), before, primary.data, "full_page_writes was")
+    refused(scenario.rewind(tool, primary, standby), before, primary.data, "full_page_writes was")
 
 
 @pytest.mark.parametrize("when", ["before the fork", "after the fork"])
@@ -407,7 +385,7 @@ def test_wal_log_hints_off_for_a_while_on_the_target(major, when, directory, tem
         workload.run(node, seed, node.name, connections=2, steps=8)
     primary.stop("immediate")
     before = tree.snapshot(primary.data)
-    run = rewind(tool, primary, standby)
+    run = scenario.rewind(tool, primary, standby)
     if when == "before the fork":
         run.ok()
         oracle.verify(primary, standby, checksums=False)
@@ -428,7 +406,7 @@ def test_tablespace_that_only_the_source_has(major, directory, templates, tool, 
     primary.sql("CREATE TABLE lost ()", DATABASE)
     primary.stop("fast")
     before = tree.snapshot(primary.data)
-    refused(rewind(tool, primary, standby), before, primary.data, "has tablespace .* and the target has not")
+    refused(scenario.rewind(tool, primary, standby), before, primary.data, "has tablespace .* and the target has not")
     # A link that leads elsewhere would put the data where nobody looks for it.
     link = next((standby.data / "pg_tblspc").iterdir())
     other = directory / "other"
@@ -436,5 +414,5 @@ def test_tablespace_that_only_the_source_has(major, directory, templates, tool, 
     envm.give(other)
     (primary.data / "pg_tblspc" / link.name).symlink_to(other)
     before = tree.snapshot(primary.data)
-    refused(rewind(tool, primary, standby), before, primary.data, "leads to")
+    refused(scenario.rewind(tool, primary, standby), before, primary.data, "leads to")
     assert list(other.iterdir()) == []

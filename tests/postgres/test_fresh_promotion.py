@@ -9,15 +9,6 @@ from harness.workload import DATABASE
 SETTINGS = {"autovacuum": "off", "checkpoint_timeout": "1h"}
 
 
-@pytest.fixture
-def nodes():
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 def start(directory, templates, major, seed, nodes):
     """A primary whose standbys have much to write, and the last checkpoint of which they have replayed, not made."""
     pair = scenario.start_pair(directory, templates, major, seed, settings=SETTINGS)
@@ -37,12 +28,6 @@ def stale(*promoted: Cluster) -> None:
         assert controlfile.read(node.data).checkpoint_timeline == 1, "its checkpoint was done: this shows nothing"
 
 
-def rewind(tool, target, source):
-    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
-    print(run.describe())
-    return run
-
-
 @pytest.mark.parametrize("stop_mode", ["fast", "kill"])
 @pytest.mark.parametrize("major", [14, 17])
 def test_source_has_made_no_checkpoint_yet(major, stop_mode, directory, templates, tool, seed, nodes):
@@ -56,7 +41,7 @@ def test_source_has_made_no_checkpoint_yet(major, stop_mode, directory, template
     primary.sql("UPDATE wide SET v = 'lost' WHERE g % 4 = 0", DATABASE)
     source.sql("INSERT INTO kept SELECT generate_series(1001, 2000)", DATABASE)
     primary.stop(stop_mode)
-    rewind(tool, primary, source).ok()
+    scenario.rewind(tool, primary, source).ok()
     stale(source)
     oracle.verify(primary, source)
     assert source.value("SELECT count(*) FROM kept WHERE g > 0", DATABASE) == 2000
@@ -85,7 +70,7 @@ def test_second_failover_before_the_first_ones_checkpoint(major, who, directory,
     third.promote()
     third.sql("INSERT INTO kept SELECT generate_series(2001, 3000)", DATABASE)
     target = first if who == "the first primary" else second
-    rewind(tool, target, third).ok()
+    scenario.rewind(tool, target, third).ok()
     stale(second, third)
     oracle.verify(target, third)
     assert third.value("SELECT count(*) FROM kept WHERE g > 0", DATABASE) == 3000

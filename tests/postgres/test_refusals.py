@@ -23,13 +23,6 @@ def prepared(request, shared_directory, templates, tool):
     pair.close()
 
 
-@pytest.fixture
-def target(prepared, directory):
-    node = prepared.fresh_target(directory)
-    yield node
-    node.kill()
-
-
 def refused(run, before: dict, data, reason: str) -> None:
     """pg_rewind's status 1, a message that says why, an untouched directory."""
     assert run.status == 1, run.describe()

@@ -23,18 +23,6 @@ def work(node, seed, label, steps=15):
     workload.run(node, seed, label, connections=2, steps=steps)
 
 
-def rewind(tool, target, source, *options):
-    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R", *options)
-    print(run.describe())
-    return run
-
-
-def promote(node, tool):
-    node.promote()
-    if tool.needs_checkpoint:
-        node.sql("CHECKPOINT")
-
-
 @pytest.mark.parametrize("major", [14, 15, 18])
 def test_source_is_a_standby(major, directory, templates, tool, seed, nodes):
     """Sparing the new primary, read everything from a standby of it."""
@@ -44,10 +32,10 @@ def test_source_is_a_standby(major, directory, templates, tool, seed, nodes):
     scenario.diverge(pair, "fast", steps=15, checkpoint_source=tool.needs_checkpoint)
     if tool.needs_checkpoint:  # upstream reads the standby's timeline from its last restartpoint
         pair.source.sql("CHECKPOINT")
-    second.wait_replay(pair.source.flush_lsn())
+    scenario.catch_up(second, pair.source)
     if tool.needs_checkpoint:
         second.sql("CHECKPOINT")
-    rewind(tool, pair.target, second).ok()
+    scenario.rewind(tool, pair.target, second).ok()
     oracle.verify(pair.target, second, primary=pair.source)
 
 
@@ -80,9 +68,9 @@ def test_target_is_a_standby_ahead(major, stop_mode, directory, templates, tool,
     primary.stop("fast")
     ahead.stop(stop_mode)
     chosen.start(extra={"primary_conninfo": ""})
-    promote(chosen, tool)
+    scenario.promote(chosen, tool)
     work(chosen, seed, "new")
-    rewind(tool, ahead, chosen).ok()
+    scenario.rewind(tool, ahead, chosen).ok()
     oracle.verify(ahead, chosen)
 
 
@@ -94,16 +82,16 @@ def test_there_and_back(major, directory, templates, tool, seed, nodes):
     scenario.diverge(pair, "fast", steps=10, checkpoint_source=tool.needs_checkpoint)
     old, new = pair.target, pair.source
     for turn in range(3):
-        rewind(tool, old, new).ok()
+        scenario.rewind(tool, old, new).ok()
         oracle.light(old, new)
         old.start()
         old.wait_replay(new.flush_lsn())
-        promote(old, tool)
+        scenario.promote(old, tool)
         for label, node in (("a", old), ("b", new)):
             work(node, seed, f"{label}{turn}", 6)
         new.stop(rng.choice(scenario.STOP_MODES))
         old, new = new, old
-    rewind(tool, old, new).ok()
+    scenario.rewind(tool, old, new).ok()
     oracle.verify(old, new)
 
 
@@ -117,16 +105,16 @@ def test_second_failover_during_a_rewind(major, rewound, directory, templates, t
     nodes.append(third)
     scenario.diverge(pair, "kill", steps=15, checkpoint_source=tool.needs_checkpoint)
     if rewound == "published":
-        rewind(tool, pair.target, pair.source).ok()
+        scenario.rewind(tool, pair.target, pair.source).ok()
     else:
         point = random.Random(seed).choice(["fenced", "copied", "wal-installed", "label-written", "published-noted"])
         run = tool.rewind(pair.target.data, pair.conninfo(), "-R", env={"PG_REJOIN_KILL_POINT": point})
         assert run.status == -signal.SIGKILL, run.describe()
-    third.wait_replay(pair.source.flush_lsn())
+    scenario.catch_up(third, pair.source)
     pair.source.kill()
     third.promote()
     work(third, seed, "third")
-    rewind(tool, pair.target, third).ok()
+    scenario.rewind(tool, pair.target, third).ok()
     oracle.verify(pair.target, third)
 
 
@@ -139,7 +127,7 @@ def test_source_loses_what_it_sent(major, directory, templates, tool, seed, node
     third = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
     nodes.append(third)
     scenario.diverge(pair, "kill", steps=15, checkpoint_source=True)
-    third.wait_replay(pair.source.flush_lsn())
+    scenario.catch_up(third, pair.source)
     third.stop("fast")
     work(pair.source, seed, "lost")
     run = tool.rewind(pair.target.data, pair.conninfo(), "-R", env={"PG_REJOIN_KILL_POINT": "copied"})
@@ -148,7 +136,7 @@ def test_source_loses_what_it_sent(major, directory, templates, tool, seed, node
     third.start(extra={"primary_conninfo": ""})
     third.promote()
     work(third, seed, "third")
-    rewind(tool, pair.target, third).ok()
+    scenario.rewind(tool, pair.target, third).ok()
     oracle.verify(pair.target, third)
 
 
@@ -167,7 +155,7 @@ def test_next_attempt_from_a_twin_of_the_source(major, point, directory, templat
     primary.sql("CHECKPOINT")
     primary.stop("fast")  # a clean stop sends everything: the standbys end at the same LSN
     for node, rows in ((one, 3), (two, 2)):
-        promote(node, tool)
+        scenario.promote(node, tool)
         node.sql(f"UPDATE twin SET v = '{node.name}' WHERE g % {rows} = 0", workload.DATABASE)
         work(node, seed, node.name)
         node.sql("CHECKPOINT")
@@ -182,7 +170,7 @@ def test_next_attempt_from_a_twin_of_the_source(major, point, directory, templat
     run = tool.rewind(primary.data, one.conninfo("rewind_user"), "-R", "--copy-replayed-blocks",
                       env={"PG_REJOIN_KILL_POINT": point})
     assert run.status == -signal.SIGKILL, run.describe()
-    rewind(tool, primary, two).ok()
+    scenario.rewind(tool, primary, two).ok()
     oracle.verify(primary, two)
 
 
@@ -210,7 +198,7 @@ def test_same_timeline_number_other_history(major, apart, directory, templates, 
     work(one, seed, "one")
     work(two, seed, "two")
     two.stop("fast")
-    run = rewind(tool, two, one)
+    run = scenario.rewind(tool, two, one)
     if apart == "same fork" and run.status == 1:
         # Where they part cannot be told from the histories: a refusal is an answer, too.
         assert "timeline" in run.output or "history" in run.output, run.describe()
@@ -228,14 +216,14 @@ def test_prepared_in_the_last_segment_of_a_timeline(major, directory, templates,
     nodes.append(third)
     work(pair.target, seed, "common")
     pair.source.wait_replay(pair.target.flush_lsn())
-    promote(pair.source, tool)
+    scenario.promote(pair.source, tool)
     work(pair.target, seed, "old")
     pair.target.stop("immediate")
     scenario.prepare_across(pair.source, "last words")
     third.wait_replay(pair.source.flush_lsn())
     pair.source.stop("fast")
-    promote(third, tool)
-    rewind(tool, pair.target, third).ok()
+    scenario.promote(third, tool)
+    scenario.rewind(tool, pair.target, third).ok()
     oracle.verify(pair.target, third)
 
 
@@ -249,9 +237,9 @@ def test_nothing_to_undo(major, stop_mode, directory, templates, tool, seed, nod
         cursor.execute("SELECT pg_switch_wal()")
     pair.source.wait_replay(pair.target.flush_lsn())
     pair.target.stop(stop_mode)
-    promote(pair.source, tool)
+    scenario.promote(pair.source, tool)
     work(pair.source, seed, "new")
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     oracle.verify(pair.target, pair.source)
 
 
@@ -264,7 +252,7 @@ def test_pg_wal_is_a_link(major, directory, templates, tool, seed, nodes):
     (pair.target.data / "pg_wal").rename(elsewhere)
     (pair.target.data / "pg_wal").symlink_to(elsewhere)
     envm.give(pair.target.data / "pg_wal")
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     assert (pair.target.data / "pg_wal").is_symlink()
     oracle.verify(pair.target, pair.source)
 
@@ -294,7 +282,7 @@ def test_tablespaces(major, directory, templates, tool, seed, nodes):
     standby.make_standby(primary)
     standby.start()
     standby.wait_replay(primary.flush_lsn())
-    promote(standby, tool)
+    scenario.promote(standby, tool)
     primary.sql("UPDATE far SET v = 'old' WHERE id % 7 = 0", workload.DATABASE)
     standby.sql("UPDATE far SET v = 'new' WHERE id % 11 = 0", workload.DATABASE)
     standby.sql("INSERT INTO far (v) SELECT 'more' FROM generate_series(1, 3000)", workload.DATABASE)
@@ -302,7 +290,7 @@ def test_tablespaces(major, directory, templates, tool, seed, nodes):
     standby.sql("CREATE TABLE far_new TABLESPACE away AS SELECT * FROM far", workload.DATABASE)
     primary.stop("immediate")
     before = tree.snapshot(primary.data)
-    run = rewind(tool, primary, standby)
+    run = scenario.rewind(tool, primary, standby)
     if run.status == 1:
         assert "tablespace" in run.output, run.describe()
         assert tree.changes(before, tree.snapshot(primary.data)) == []
@@ -319,7 +307,7 @@ def test_in_place_tablespace(major, directory, templates, tool, seed, nodes):
     pair.target.sql("CREATE TABLE near TABLESPACE inside AS SELECT g, repeat('x', 100) v FROM generate_series(1, 5000) g", workload.DATABASE)
     scenario.diverge(pair, "fast", steps=5, checkpoint_source=tool.needs_checkpoint)
     pair.source.sql("UPDATE near SET v = 'new' WHERE g % 5 = 0", workload.DATABASE)
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     oracle.verify(pair.target, pair.source)
 
 
@@ -344,7 +332,7 @@ def test_extra_files_follow_the_source(directory, templates, tool, seed, nodes):
         put(pair.source, name, "of the source")
         put(pair.target, name + " of target", "of the target")
     put(pair.target, EXTRA[0], "of the target")
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     extra = {p: (pair.target.data / p).read_text() for p, what in tree.snapshot(pair.target.data).items()
              if "extra" in p and what[0] == "file"}
     assert extra == {name: "of the source" for name in EXTRA}
@@ -357,7 +345,7 @@ def test_group_access(directory, templates, tool, seed, nodes):
     scenario.diverge(pair, "fast", steps=5, checkpoint_source=tool.needs_checkpoint)
     for node in (pair.target,):
         envm.run(["chmod", "-R", "g+rX", node.data])
-    rewind(tool, pair.target, pair.source).ok()
+    scenario.rewind(tool, pair.target, pair.source).ok()
     wrong = {p: w for p, w in tree.snapshot(pair.target.data).items()
              if (w[0] == "file" and w[1] != oct(0o100640)) or (w[0] == "directory" and w[1] != oct(0o040750))}
     assert wrong == {}
@@ -383,7 +371,7 @@ def test_database_copied_from_a_template_that_went_on(major, template_fate, dire
         pair.source.sql("DELETE FROM m WHERE g > 10", "model")
         pair.source.sql("VACUUM m", "model")
     before = tree.snapshot(pair.target.data)
-    run = rewind(tool, pair.target, pair.source)
+    run = scenario.rewind(tool, pair.target, pair.source)
     if run.status == 1:
         assert "database" in run.output, run.describe()
         assert tree.changes(before, tree.snapshot(pair.target.data)) == []
@@ -404,7 +392,7 @@ def test_source_recycled_the_wal_of_the_fork(directory, templates, tool, seed, n
         pair.source.sql("CHECKPOINT")
     recycled = pair.source.sql("SELECT count(*) FROM pg_ls_waldir() WHERE name LIKE '00000002%'")[0][0]
     before = tree.snapshot(pair.target.data)
-    run = rewind(tool, pair.target, pair.source)
+    run = scenario.rewind(tool, pair.target, pair.source)
     print("segments left on the source:", recycled)
     assert run.status == 1, run.describe()
     assert "WAL" in run.output or "segment" in run.output
@@ -421,7 +409,7 @@ def test_source_recycles_wal_while_it_is_copied(directory, templates, tool, seed
     pair.target.sql("CREATE TABLE wide AS SELECT g, repeat('x', 1000) v FROM generate_series(1, 80000) g", workload.DATABASE)
     pair.target.sql("CHECKPOINT")
     pair.source.wait_replay(pair.target.flush_lsn())
-    promote(pair.source, tool)
+    scenario.promote(pair.source, tool)
     pair.source.sql("CHECKPOINT")
     for setting in ("wal_keep_size = '0'", "wal_recycle = off"):
         with pair.source.session() as cursor:
@@ -473,13 +461,13 @@ def test_relation_of_two_segments(directory, templates, tool, seed, nodes):
     assert primary.value("SELECT pg_relation_size('wide') > (1 << 30)", workload.DATABASE)
     primary.sql("CHECKPOINT")
     standby.wait_replay(primary.flush_lsn())
-    promote(standby, tool)
+    scenario.promote(standby, tool)
     primary.sql("DELETE FROM wide WHERE id > 50000", workload.DATABASE)
     primary.sql("VACUUM wide", workload.DATABASE)
     assert primary.value("SELECT pg_relation_size('wide') < (1 << 30)", workload.DATABASE)
     standby.sql("UPDATE wide SET pad = 'new' WHERE id % 1000 = 0", workload.DATABASE)
     primary.stop("immediate")
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.light(primary, standby)
 
 
@@ -500,7 +488,7 @@ def test_spgist_metapage(major, directory, templates, tool, seed, nodes):
     primary.sql("INSERT INTO pages SELECT md5(g::text) FROM generate_series(2001, 9000) g", workload.DATABASE)
     standby.sql("INSERT INTO pages SELECT md5('s' || g) FROM generate_series(1, 100) g", workload.DATABASE)
     primary.stop("fast")
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)
 
 
@@ -522,7 +510,7 @@ def test_source_has_higher_limits(directory, templates, tool, seed, nodes):
     scenario.diverge(pair, "fast", steps=3)
     pair.source.stop("fast")
     pair.source.start(extra={"max_connections": "177"})
-    run = rewind(tool, pair.target, pair.source)
+    run = scenario.rewind(tool, pair.target, pair.source)
     run.ok()
     assert re.search("max_connections was [0-9]+ on the target and is 177 on the source", run.output)
     assert run.output.count(" or more") == 1

@@ -23,14 +23,6 @@ def pair(request, directory, templates, seed):
     made.close()
 
 
-@pytest.fixture
-def second(pair, directory):
-    """A standby of the standby."""
-    node = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
-    yield node
-    node.kill()
-
-
 def rewind(tool, pair, conninfo=None, *options, **more):
     run = tool.rewind(pair.target.data, conninfo or pair.conninfo(), "-R", *options, **more)
     print(run.describe())
@@ -40,10 +32,18 @@ def rewind(tool, pair, conninfo=None, *options, **more):
 # ---- a standby in the primary's place
 
 
+@pytest.fixture
+def second(pair, directory):
+    """A standby of the standby."""
+    node = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
+    yield node
+    node.kill()
+
+
 def test_standby_that_lags_behind_the_fork(pair, second, tool, seed):
     """It has heard of the promotion, and not of all that came after it."""
     scenario.diverge(pair, "kill", steps=10, checkpoint_source=True)
-    second.wait_replay(pair.source.flush_lsn())
+    scenario.catch_up(second, pair.source)
     second.sql("SELECT pg_wal_replay_pause()")
     oracle.wait_paused(second)
     workload.run(pair.source, seed, "ahead", steps=10)
@@ -64,7 +64,7 @@ def test_standby_that_lags_before_the_fork(pair, second, tool):
     assert run.status == 1 and "error:" in run.output
     second.stop("fast")
     second.start()
-    second.wait_replay(pair.source.flush_lsn())
+    scenario.catch_up(second, pair.source)
     rewind(tool, pair, second.conninfo("rewind_user")).ok()
     oracle.verify(pair.target, second, primary=pair.source)
 
@@ -80,6 +80,7 @@ def test_prepared_just_before_a_later_switch(major, directory, templates, tool, 
     third = scenario.add_standby(pair.target, directory, "s2", upstream=pair.source)
     try:
         scenario.diverge(pair, "kill", steps=5, checkpoint_source=True)
+        scenario.catch_up(third, pair.source)
         pair.source.sql("SELECT pg_switch_wal()")
         pair.source.sql("BEGIN; CREATE TABLE held (k int); PREPARE TRANSACTION 'held'", workload.DATABASE)
         pair.source.stop("fast")  # its checkpoint is a reason to read the transaction

@@ -12,15 +12,6 @@ from harness.walblocks import lsn
 from harness.workload import DATABASE
 
 
-@pytest.fixture
-def nodes():
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 def start(directory, templates, major, seed, nodes, **options):
     """A primary, the standby that will be promoted, and the one that will be ahead of it."""
     options.setdefault("settings", {"autovacuum": "off", "checkpoint_timeout": "1h"})  # no restartpoint by itself
@@ -38,18 +29,6 @@ def change(node: Cluster, mark: str) -> None:
         cursor.execute(f"UPDATE base SET v = '{mark}' || v WHERE g % 3 = 0")
         cursor.execute(f"DELETE FROM base WHERE g % 100 = {len(mark)}")
         cursor.execute("VACUUM base")
-
-
-def promote(node, tool) -> None:
-    node.promote()
-    if tool.needs_checkpoint:
-        node.sql("CHECKPOINT")
-
-
-def rewind(tool, target, source):
-    run = tool.rewind(target.data, source.conninfo("rewind_user"), "-R")
-    print(run.describe())
-    return run
 
 
 @pytest.mark.parametrize("major, stop_mode", [(14, "kill"), (16, "fast"), (18, "kill")])
@@ -76,9 +55,9 @@ def test_old_restartpoint(major, stop_mode, directory, templates, tool, seed, no
     primary.stop("fast")
     assert controlfile.read(ahead.data).checkpoint == restartpoint, "it has made a restartpoint"
     assert (restartpoint < common) == (stop_mode == "kill")
-    promote(chosen, tool)
+    scenario.promote(chosen, tool)
     change(chosen, "kept")
-    rewind(tool, ahead, chosen).ok()
+    scenario.rewind(tool, ahead, chosen).ok()
     oracle.verify(ahead, chosen)
 
 
@@ -107,9 +86,9 @@ def test_received_and_not_replayed(major, paused, directory, templates, tool, se
     assert ahead.value("SELECT pg_last_wal_replay_lsn()::text") == replayed
     ahead.stop("fast")
     primary.stop("fast")
-    promote(chosen, tool)
+    scenario.promote(chosen, tool)
     change(chosen, "kept")
-    rewind(tool, ahead, chosen).ok()
+    scenario.rewind(tool, ahead, chosen).ok()
     oracle.verify(ahead, chosen)
 
 
@@ -138,7 +117,7 @@ def test_checksums_on_one_side_only(side, directory, templates, tool, seed, node
     envm.run([envm.debian_program("pg_checksums"), "--enable", "--no-sync", "-D", switched.data])
     standby.start()
     before = tree.snapshot(primary.data)
-    run = rewind(tool, primary, standby)
+    run = scenario.rewind(tool, primary, standby)
     on, off = ("target", "source") if side == "target" else ("source", "target")
     assert run.status == 1 and re.search(f"checksums are .*on on the {on}|checksums are .*off on the {off}", run.output)
     assert tree.changes(before, tree.snapshot(primary.data)) == []
@@ -146,5 +125,5 @@ def test_checksums_on_one_side_only(side, directory, templates, tool, seed, node
     other.stop("fast")
     envm.run([envm.debian_program("pg_checksums"), "--enable", "--no-sync", "-D", other.data])
     standby.start()
-    rewind(tool, primary, standby).ok()
+    scenario.rewind(tool, primary, standby).ok()
     oracle.verify(primary, standby)

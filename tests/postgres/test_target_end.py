@@ -118,15 +118,6 @@ def test_wal_ends(point, ends, directory, root, tool):
         target.kill()
 
 
-@pytest.fixture
-def nodes():
-    """Collects servers, so that a failed story leaves none behind."""
-    found = []
-    yield found
-    for node in found:
-        node.kill()
-
-
 @pytest.mark.parametrize("major", [15, 18])
 def test_crashed_in_the_middle_of_a_checkpoint(major, directory, templates, tool, seed, nodes):
     """Its pages are of before and after the checkpoint that was never finished; the control file knows the one before."""
