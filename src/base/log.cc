@@ -7,6 +7,8 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "base/utc_time.h"
+
 namespace pgrejoin {
 namespace {
 
@@ -51,23 +53,10 @@ spdlog::logger& Logger() {
   return *logger;
 }
 
-std::string UtcNow() {
-  const auto now = std::chrono::system_clock::now();
-  const auto since_epoch = now.time_since_epoch();
-  const auto millis =
-      std::chrono::duration_cast<std::chrono::milliseconds>(since_epoch).count() % 1000;
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(now);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-  return fmt::format("{}.{:03}Z", text, millis);
-}
-
 std::string JsonLine(LogLevel level, std::string_view message,
                      std::initializer_list<LogField> fields) {
   nlohmann::ordered_json line;
-  line["time"] = UtcNow();
+  line["time"] = FormatUtc(UnixMicrosecondsNow(), 3);
   line["level"] = LevelName(level);
   line["message"] = message;
   for (const auto& [key, value] : fields) {

@@ -8,6 +8,7 @@
 #include "base/backoff.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/utc_time.h"
 #include "k8s/json_access.h"
 
 namespace pgrejoin {
@@ -66,18 +67,6 @@ json ChangesToJson(const KeyChanges& changes) {
   json object = json::object();
   for (const auto& [key, value] : changes) object[key] = value ? json(*value) : json();
   return object;
-}
-
-std::string UtcMicroseconds() {
-  const auto now = std::chrono::system_clock::now();
-  const auto micros =
-      std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count();
-  const time_t seconds = micros / 1'000'000;
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &utc);
-  return fmt::format("{}.{:06}Z", text, micros % 1'000'000);
 }
 
 }  // namespace
@@ -267,7 +256,7 @@ std::vector<ServiceEndpoint> ApiClient::ListServiceEndpoints(const std::string& 
 }
 
 void ApiClient::CreateEvent(const NewEvent& event) {
-  const std::string now = UtcMicroseconds();
+  const std::string now = FormatUtc(UnixMicrosecondsNow(), 6);
   std::random_device random;
   const json object = {
       {"apiVersion", "events.k8s.io/v1"},

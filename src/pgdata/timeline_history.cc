@@ -1,5 +1,6 @@
 #include "pgdata/timeline_history.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 
@@ -98,6 +99,15 @@ TimelineId TimelineHistory::TimelineAt(Lsn lsn) const {
 bool TimelineHistory::Contains(const TimelineHistory& other, Lsn lsn) const {
   const auto fork = FindForkPoint(other, *this);
   return fork && (!fork->lsn.valid() || lsn <= fork->lsn);
+}
+
+bool TimelineHistory::ContainsBranch(const TimelineHistory& branch) const {
+  const auto& theirs = branch.entries_;
+  return theirs.size() <= entries_.size() &&
+         std::equal(theirs.begin(), theirs.end(), entries_.begin(),
+                    [](const TimelineEntry& one, const TimelineEntry& other) {
+                      return one.tli == other.tli && one.begin == other.begin;
+                    });
 }
 
 std::string TimelineHistory::ToString() const {

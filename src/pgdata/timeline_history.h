@@ -35,6 +35,10 @@ class TimelineHistory {
   // and which has written up to lsn: other's branch up to lsn is ours.
   bool Contains(const TimelineHistory& other, Lsn lsn) const;
 
+  // Whether this line is branch or descends from it: every timeline of branch is in it and begins
+  // at the same place.
+  bool ContainsBranch(const TimelineHistory& branch) const;
+
   // "1@0/0,2@0/3000148": timeline and begin of each entry. Equal texts are equal histories as far
   // as the history files tell; docs/explanation/safety.md says when that is not enough.
   std::string ToString() const;

@@ -59,6 +59,7 @@ void Gatekeeper::Look(Clock::time_point now) {
                           (evidence.primary.empty() ? "init's decision" : evidence.primary) +
                           " now";
   Answer(*request, "no: " + why);
+  if (!options_.restart_pod) return LogWarning("{}", RestartByHand(options_, why));
   RestartPod(api_, options_, why);
 }
 
@@ -96,7 +97,7 @@ DirectoryState Gatekeeper::StateOf(DirectoryKind kind) {
     const bool unknown = state.history.entries().empty();
     if (unknown) state.system_identifier = *record.system_identifier;
     const bool holder = record.primary == options_.pod_name && record.history;
-    if (holder && ContainsBranch(*record.history, state.history)) state.history = *record.history;
+    if (holder && record.history->ContainsBranch(state.history)) state.history = *record.history;
   } catch (const Error& error) {
     LogDebug("authority record: {}", error.message());  // Gather() tells
   }

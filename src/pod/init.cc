@@ -8,6 +8,7 @@
 #include "base/backoff.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/utc_time.h"
 #include "pod/handover.h"
 #include "report/outcome.h"
 #include "report/progress_meter.h"
@@ -270,7 +271,7 @@ class InitRun {
   void Stamp(Outcome* outcome) const {
     outcome->attempt = std::max(attempt_, 1);
     outcome->duration = std::chrono::duration_cast<milliseconds>(Clock::now() - begin_);
-    outcome->finished_at = std::chrono::system_clock::now();
+    outcome->finished_at = UnixMicrosecondsNow();
   }
 
   const PodOptions& options_;

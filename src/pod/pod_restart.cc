@@ -1,5 +1,7 @@
 #include "pod/pod_restart.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -21,17 +23,17 @@ void Announce(KubernetesApi* api, const PodOptions& options, const std::string& 
 
 }  // namespace
 
-bool RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why) {
-  if (!options.restart_pod) {
-    LogWarning("delete pod {}, and the next one follows the primary: {}", options.pod_name, why);
-    return false;
-  }
+void RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why) {
   LogInfo("deleting this pod, so that the next one follows the primary: {}", why);
   if (api->DeletePod(options.pod_name, options.pod_uid) == PatchOutcome::kNoSuchPod) {
     LogInfo("this pod is being replaced already");
   }
   Announce(api, options, why);
-  return true;
+}
+
+std::string RestartByHand(const PodOptions& options, const std::string& why) {
+  return fmt::format("delete pod {}, and the next one follows the primary: {}", options.pod_name,
+                     why);
 }
 
 }  // namespace pgrejoin

@@ -8,9 +8,12 @@
 
 namespace pgrejoin {
 
-// Deletes this very pod (by uid) in the ordinary way: PostgreSQL gets its fast shutdown. Without
-// --restart-pod it only says what a person should do, and returns false. why becomes the note of an
-// Event. Throws Error(kUnavailable) when the API does not answer or does not allow it: try again.
-bool RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why);
+// Deletes this very pod (by uid) in the ordinary way: PostgreSQL gets its fast shutdown. Only with
+// --restart-pod. why becomes the note of an Event. Throws Error(kUnavailable) when the API does not
+// answer or does not allow it: try again.
+void RestartPod(KubernetesApi* api, const PodOptions& options, const std::string& why);
+
+// Without --restart-pod: what a person should do.
+std::string RestartByHand(const PodOptions& options, const std::string& why);
 
 }  // namespace pgrejoin

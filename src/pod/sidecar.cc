@@ -41,6 +41,15 @@ void SetRoleLabel(KubernetesApi* api, const std::string& label, const Pod& pod,
   LogInfo("pod {} is now {}", pod.name, value ? "labelled " + role : "without a role label");
 }
 
+void Try(Complaints* complaints, const std::function<void()>& duty) {
+  complaints->BeginRound();
+  try {
+    duty();
+  } catch (const std::exception& error) {
+    complaints->Say(error.what());
+  }
+}
+
 }  // namespace
 
 void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit) {
@@ -65,38 +74,17 @@ Sidecar::Sidecar(const PodOptions& options, const SidecarDependencies& outside)
       discovery_(outside.api, MakeDiscoveryOptions(options), outside.ask) {}
 
 void Sidecar::Step(Clock::time_point now) {
-  complained_ = false;
-  Try([this] {
+  Try(&passfile_complaints_, [this] {
     if (WritePassfile(options_)) LogInfo("the passfile follows a changed Secret");
   });
-  if (options_.discovery == "record") {
-    Try([this, now] {
-      const LocalRole role = outside_.probe();
-      const bool due = !last_sync_ || now - *last_sync_ >= kSyncInterval;
-      if (role == last_role_ && !due) return;
-      if (role != last_role_) completed_.reset();
-      last_role_ = role;
-      last_sync_ = now;
-      Sync(role);
-    });
-  }
-  if (!complained_) last_problem_.clear();
-}
-
-void Sidecar::Try(const std::function<void()>& duty) {
-  try {
-    duty();
-  } catch (const std::exception& error) {
-    Complain(error.what());
-  }
-}
-
-// Once for each problem, not every few seconds.
-void Sidecar::Complain(const std::string& problem) {
-  complained_ = true;
-  if (problem == last_problem_) return;
-  last_problem_ = problem;
-  LogWarning("{}", problem);
+  if (options_.discovery != "record") return;
+  const LocalRole role = outside_.probe();
+  const bool due = !last_sync_ || now - *last_sync_ >= kSyncInterval;
+  if (role == last_role_ && !due) return;
+  if (role != last_role_) completed_.reset();
+  last_role_ = role;
+  last_sync_ = now;
+  Try(&complaints_, [this, role] { Sync(role); });
 }
 
 void Sidecar::Sync(LocalRole role) {
@@ -105,7 +93,7 @@ void Sidecar::Sync(LocalRole role) {
   if (read.record.primary.empty()) {
     // Whoever has started had a record to start by: somebody emptied it, and a healthy primary must
     // not lose its Service for that.
-    Complain(
+    complaints_.Say(
         "the authority record names nobody: role labels stay as they are; put the record back");
     return;
   }
@@ -128,7 +116,8 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
   if (role == LocalRole::kUnknown || restarted_ || (!read_write && !due)) return;
   last_compared_ = last_sync_;
   if (read_write) {
-    Complain("this server runs read-write although the authority record names " + record.primary);
+    complaints_.Say("this server runs read-write although the authority record names " +
+                    record.primary);
   }
   const SourceIdentity own = IdentifyOwn();
   DirectoryState local;
@@ -141,11 +130,13 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
       decision.action == Action::kRewind || (read_write && decision.action == Action::kFollow);
   const bool was_diverged = std::exchange(diverged_, must_rejoin);
   if (!must_rejoin || record.paused) {
-    if (read_write) Complain(decision.message);
+    if (read_write) complaints_.Say(decision.message);
     return;
   }
   if (!read_write && !was_diverged) return;
-  restarted_ = RestartPod(outside_.api, options_, decision.message);
+  if (!options_.restart_pod) return complaints_.Say(RestartByHand(options_, decision.message));
+  RestartPod(outside_.api, options_, decision.message);
+  restarted_ = true;
 }
 
 // Read clients are sent to a replica, so only a server in recovery is called one: a server that
@@ -175,7 +166,7 @@ bool Sidecar::HolderIsFit(const AuthorityStore::Versioned& read) {
     return completed_->primary == options_.pod_name;
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kNotRewindable) throw;
-    Complain(error.message());
+    complaints_.Say(error.message());
     return false;
   }
 }

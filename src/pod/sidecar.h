@@ -23,6 +23,7 @@
 #include <stop_token>
 #include <string>
 
+#include "base/complaints.h"
 #include "k8s/api_client.h"
 #include "pod/pod_options.h"
 #include "topology/authority_record.h"
@@ -55,8 +56,6 @@ class Sidecar {
   void RejoinIfNeeded(LocalRole role, const AuthorityRecord& record);
   SourceIdentity IdentifyOwn();
   bool HolderIsFit(const AuthorityStore::Versioned& read);
-  void Try(const std::function<void()>& duty);
-  void Complain(const std::string& problem);
 
   const PodOptions& options_;
   const SidecarDependencies& outside_;
@@ -67,8 +66,8 @@ class Sidecar {
   std::optional<Clock::time_point> last_compared_;  // with the primary
   bool diverged_ = false;                           // then
   bool restarted_ = false;                          // this pod is on its way out
-  std::string last_problem_;
-  bool complained_ = false;  // in this step
+  Complaints passfile_complaints_;
+  Complaints complaints_;  // of Sync()
   // The record as we last completed it, or found it complete.
   std::optional<AuthorityRecord> completed_;
 };

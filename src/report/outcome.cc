@@ -2,10 +2,10 @@
 
 #include <spdlog/fmt/fmt.h>
 
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/utc_time.h"
 #include "k8s/json_access.h"
 
 namespace pgrejoin {
@@ -68,7 +68,7 @@ nlohmann::ordered_json ToJson(const Outcome& outcome, const std::string& report_
   }
   json["durationSeconds"] = std::chrono::duration<double>(outcome.duration).count();
   json["attempt"] = outcome.attempt;
-  json["finishedAt"] = FormatUtc(outcome.finished_at);
+  json["finishedAt"] = FormatUtc(outcome.finished_at, 0);
   if (!report_problem.empty()) {
     json["reportProblem"] = Cut(Printable(report_problem), text_bytes_max);
   }
@@ -101,15 +101,6 @@ const char* OutcomeName(OutcomeKind kind) {
   return "failed";
 }
 
-std::string FormatUtc(std::chrono::system_clock::time_point time) {
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(time);
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  char text[32];
-  std::strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &utc);
-  return text;
-}
-
 std::string OutcomeToJson(const Outcome& outcome, const std::string& report_problem) {
   for (size_t bytes_max = kMessageBytesMax;; bytes_max /= 2) {
     std::string text = ToJson(outcome, report_problem, bytes_max)
@@ -130,7 +121,7 @@ KeyChanges OutcomeToAnnotations(const Outcome& outcome, const std::string& prefi
   set("source", NonEmpty(outcome.source));
   set("duration", Seconds(outcome.duration));
   set("attempt", std::to_string(outcome.attempt));
-  set("finished-at", FormatUtc(outcome.finished_at));
+  set("finished-at", FormatUtc(outcome.finished_at, 0));
 
   const auto& rewind = outcome.rewind;
   const auto if_rewound = [&](auto value) -> std::optional<std::string> {

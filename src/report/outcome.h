@@ -40,7 +40,7 @@ struct Outcome {
   std::optional<RewindResult> rewind;
   int attempt = 1;  // tries within this run
   std::chrono::milliseconds duration{0};
-  std::chrono::system_clock::time_point finished_at;
+  int64_t finished_at = 0;  // microseconds since 1970
 };
 
 constexpr const char* kPhaseWaiting = "waiting";
@@ -65,8 +65,5 @@ struct OutcomeEvent {
   bool warning = false;
 };
 std::optional<OutcomeEvent> OutcomeToEvent(const Outcome& outcome);
-
-// "2026-11-21T11:52:20Z"
-std::string FormatUtc(std::chrono::system_clock::time_point time);
 
 }  // namespace pgrejoin

@@ -60,12 +60,7 @@ void RewindRun::Prepare() {
   PlanInput input;
   input.facts = &facts_;
   input.extra_files = options_.extra_files;
-  target_.ListFiles([&](TargetFile file) { input.target_files.push_back(std::move(file)); });
-  std::set<std::string> wal_names;
-  source_.ListFiles([&](SourceFile file) {
-    if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
-    input.source_files.push_back(std::move(file));
-  });
+  const std::set<std::string> wal_names = ListFiles(target_, source_, &input);
   // A resumed run may have what the source has removed since.
   if (!resumed_) {
     CheckSourceWalAvailable(wal_names, identity_.history, facts_.fork.lsn, identity_.flush_lsn,

@@ -435,6 +435,17 @@ uint64_t BytesToGrow(const PlanEntry& entry) {
                                                          : 0;
 }
 
+std::set<std::string> ListFiles(const TargetDirectory& target, RewindSource& source,
+                                PlanInput* input) {
+  target.ListFiles([&](TargetFile file) { input->target_files.push_back(std::move(file)); });
+  std::set<std::string> wal_names;
+  source.ListFiles([&](SourceFile file) {
+    if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
+    input->source_files.push_back(std::move(file));
+  });
+  return wal_names;
+}
+
 RewindPlan MakePlan(const PlanInput& input) { return Planner(input).Run(); }
 
 void NoteAttempt(const RewindPlan& plan, RewindFacts* facts) {

@@ -67,6 +67,10 @@ struct PlanInput {
   ExtraFiles extra_files = ExtraFiles::kKeepTarget;
 };
 
+// Fills in both lists; the names in the source's pg_wal.
+std::set<std::string> ListFiles(const TargetDirectory& target, RewindSource& source,
+                                PlanInput* input);
+
 // Paths below pg_wal are not in the plan: WAL has its own rules (rewind/source_wal.h).
 // Throws Error(kNotRewindable) when the two sides cannot be brought together.
 RewindPlan MakePlan(const PlanInput& input);

@@ -92,12 +92,7 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   PlanInput input;
   input.facts = &facts;
   input.extra_files = options.extra_files;
-  std::set<std::string> wal_names;
-  source.ListFiles([&](SourceFile file) {
-    if (file.path.starts_with("pg_wal/")) wal_names.insert(file.path.substr(7));
-    input.source_files.push_back(std::move(file));
-  });
-  target.ListFiles([&](TargetFile file) { input.target_files.push_back(std::move(file)); });
+  const std::set<std::string> wal_names = ListFiles(target, source, &input);
   CheckSourceWalAvailable(wal_names, identity.history, facts.fork.lsn, identity.flush_lsn,
                           facts.target_control.wal_segment_size());
   RemoteWalFiles files(source, identity.history, facts.target_control.wal_segment_size());

@@ -71,12 +71,7 @@ std::optional<std::string> ReadHistoryFile(RewindSource& source, const TimelineH
   auto content = source.ReadFile(path, kHistoryBytesMax);
   if (!content) return std::nullopt;
   const TimelineHistory found = TimelineHistory::Parse(timeline, *content);
-  const auto same = [](const TimelineEntry& a, const TimelineEntry& b) {
-    return a.tli == b.tli && a.begin == b.begin;
-  };
-  const auto& entries = found.entries();
-  if (entries.size() > line.entries().size() ||
-      !std::equal(entries.begin(), entries.end(), line.entries().begin(), same)) {
+  if (!line.ContainsBranch(found)) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the source's {} is not of its own line: {} instead of {}", path,
                             found.ToString(), line.ToString()));
@@ -250,17 +245,10 @@ void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& 
                                       TimelineHistoryFileName(history.timeline()),
                                       history.ToString()));
   };
-  const auto same = [](const TimelineEntry& a, const TimelineEntry& b) {
-    return a.tli == b.tli && a.begin == b.begin;
-  };
-  const auto& entries = history_.entries();
-  for (size_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].tli == 1) continue;
-    const auto theirs = archived(entries[i].tli);
-    if (theirs && !std::equal(entries.begin(), entries.begin() + static_cast<ptrdiff_t>(i) + 1,
-                              theirs->entries().begin(), theirs->entries().end(), same)) {
-      foreign(*theirs);
-    }
+  for (const TimelineEntry& entry : history_.entries()) {
+    if (entry.tli == 1) continue;
+    const auto theirs = archived(entry.tli);
+    if (theirs && !history_.ContainsBranch(*theirs)) foreign(*theirs);
   }
   // As findNewestTimeLine() counts.
   for (TimelineId timeline = history_.timeline() + 1;; ++timeline) {

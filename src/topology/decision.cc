@@ -56,7 +56,7 @@ const PeerState* FindPeer(const DirectoryState& local, const Evidence& evidence,
 // unknown here. One that still runs on an older branch is the primary of before.
 const PeerState* FindRivalOfLeader(const DirectoryState& local, const Evidence& evidence) {
   return FindPeer(local, evidence, [&](const SourceIdentity& peer) {
-    return !peer.in_recovery && !ContainsBranch(local.history, peer.history);
+    return !peer.in_recovery && !local.history.ContainsBranch(peer.history);
   });
 }
 
@@ -77,7 +77,7 @@ std::string FindObjection(const DirectoryState& local, const Evidence& evidence)
     if (server.system_identifier != local.system_identifier) return {};
     if (!server.in_recovery) return pod + " runs read-write";
     const bool ahead =
-        !ContainsBranch(local.history, server.history) || server.flush_lsn > local.end_of_wal;
+        !local.history.ContainsBranch(server.history) || server.flush_lsn > local.end_of_wal;
     return ahead ? pod + " has WAL that this directory lacks" : std::string();
   };
   std::string found;
@@ -140,7 +140,7 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
   bool newer = false;
   if (same_branch) {
     newer = primary.flush_lsn < local.end_of_wal;
-  } else if (ContainsBranch(local.history, primary.history)) {
+  } else if (local.history.ContainsBranch(primary.history)) {
     newer = primary.flush_lsn <= fork->lsn;
   }
   // A promotion that the primary has never heard of: without an authority nobody can say whose
@@ -271,7 +271,7 @@ Decision DecideStandby(const DirectoryState& local, const Evidence& evidence) {
 
 Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
   const auto& branch = evidence.record.history;
-  if (branch && !ContainsBranch(local.history, *branch)) {
+  if (branch && !local.history.ContainsBranch(*branch)) {
     return Refuse(ErrorKind::kNotRewindable, "StaleLeader",
                   fmt::format("the authority record names this pod on branch {}, but its "
                               "directory has history {}",
@@ -375,16 +375,6 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
   }
 }
 
-bool ContainsBranch(const TimelineHistory& line, const TimelineHistory& branch) {
-  const auto& a = line.entries();
-  const auto& b = branch.entries();
-  return b.size() <= a.size() &&
-         std::equal(b.begin(), b.end(), a.begin(),
-                    [](const TimelineEntry& one, const TimelineEntry& other) {
-                      return one.tli == other.tli && one.begin == other.begin;
-                    });
-}
-
 PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord& record,
                           std::optional<uint64_t> local_system_identifier) {
   if (record.system_identifier && identity.system_identifier != *record.system_identifier) {
@@ -394,7 +384,7 @@ PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord&
     return PrimaryState::kOtherSystem;
   }
   if (identity.in_recovery) return PrimaryState::kInRecovery;
-  if (record.history && !ContainsBranch(identity.history, *record.history)) {
+  if (record.history && !identity.history.ContainsBranch(*record.history)) {
     return PrimaryState::kOtherBranch;
   }
   return PrimaryState::kConfirmed;

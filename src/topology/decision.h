@@ -34,10 +34,6 @@ struct Decision {
 
 Decision Decide(const DirectoryState& local, const Evidence& evidence);
 
-// Whether `line` is `branch` or descends from it: every timeline of branch is in line and begins at
-// the same place.
-bool ContainsBranch(const TimelineHistory& line, const TimelineHistory& branch);
-
 // Judges what the named primary said about itself. local_system_identifier: nullopt for an empty
 // directory; the record's, if it has one, is checked as well.
 PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord& record,

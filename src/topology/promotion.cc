@@ -40,7 +40,7 @@ void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
                             record.primary.empty() ? "nobody" : record.primary),
                 "Delete this pod: the next one follows the record's primary.");
   }
-  if (record.history && !ContainsBranch(own.history, *record.history) && !options.force) {
+  if (record.history && !own.history.ContainsBranch(*record.history) && !options.force) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("history {} of this standby lacks the record's branch {}",
                             own.history.ToString(), record.history->ToString()),
@@ -80,7 +80,7 @@ void CheckLag(const AuthorityRecord& record, const SourceIdentity& own,
 SourceIdentity IdentifyForPromotion(AuthorityStore* store, const LocalServer& server) {
   const SourceIdentity own = server.identify();
   const AuthorityRecord record = store->Read().record;
-  if (!own.in_recovery || !record.history || ContainsBranch(own.history, *record.history)) {
+  if (!own.in_recovery || !record.history || own.history.ContainsBranch(*record.history)) {
     return own;
   }
   try {
@@ -111,7 +111,7 @@ AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
     desired.system_identifier = own.system_identifier;
     desired.approval.reset();
     // With --force the old branch is given up; what this standby has is the branch from now on.
-    if (desired.history && !ContainsBranch(own.history, *desired.history)) {
+    if (desired.history && !own.history.ContainsBranch(*desired.history)) {
       SetBranch(&desired, own.system_identifier, own.history);
     }
     if (desired == read.record || store->CompareAndSwap(read, desired)) return desired;
@@ -181,7 +181,7 @@ bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read
   const AuthorityRecord& record = read.record;
   const bool other_system =
       record.system_identifier && *record.system_identifier != own.system_identifier;
-  if (other_system || (record.history && !ContainsBranch(own.history, *record.history))) {
+  if (other_system || (record.history && !own.history.ContainsBranch(*record.history))) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the server (system {}, history {}) is not what the record describes "
                             "(system {}, history {})",

@@ -74,6 +74,15 @@ TEST(TimelineHistory, ForeignBytesAreEscapedInTheMessage) {
   }
 }
 
+TEST(TimelineHistory, ContainsABranchWhoseTimelinesBeginAtTheSamePlaces) {
+  const auto line = [](const char* text) { return *TimelineHistory::FromString(text); };
+  EXPECT_TRUE(line("1@0/0,2@0/30").ContainsBranch(line("1@0/0")));
+  EXPECT_TRUE(line("1@0/0,2@0/30").ContainsBranch(line("1@0/0,2@0/30")));
+  EXPECT_FALSE(line("1@0/0").ContainsBranch(line("1@0/0,2@0/30")));
+  EXPECT_FALSE(line("1@0/0,2@0/30").ContainsBranch(line("1@0/0,2@0/40")));
+  EXPECT_FALSE(line("1@0/0,3@0/30").ContainsBranch(line("1@0/0,2@0/30")));
+}
+
 TEST(TimelineHistory, AHistoryWithoutEndOfLinesIsBounded) {
   std::string endless;
   for (int i = 1; i <= 100'001; ++i) endless += std::to_string(i) + "\t0/" + "1\n";

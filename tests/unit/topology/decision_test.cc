@@ -910,14 +910,6 @@ TEST(Decision, StandbyOnAnotherBranchDoesNotKeepTheLeaderWaiting) {
   EXPECT_EQ(Decide(local, evidence).reason, "Leader");
 }
 
-TEST(ContainsBranchTest, ComparesWhereTimelinesBegin) {
-  EXPECT_TRUE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0")));
-  EXPECT_TRUE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0,2@0/30")));
-  EXPECT_FALSE(ContainsBranch(History("1@0/0"), History("1@0/0,2@0/30")));
-  EXPECT_FALSE(ContainsBranch(History("1@0/0,2@0/30"), History("1@0/0,2@0/40")));
-  EXPECT_FALSE(ContainsBranch(History("1@0/0,3@0/30"), History("1@0/0,2@0/30")));
-}
-
 TEST(JudgePrimaryTest, EveryReasonNotToBelieve) {
   SourceIdentity identity;
   identity.system_identifier = kSystem;

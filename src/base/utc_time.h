@@ -1,0 +1,15 @@
+// Points in time as people and Kubernetes read them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace pgrejoin {
+
+// Microseconds since 1970.
+int64_t UnixMicrosecondsNow();
+
+// "2026-11-21T22:30:00Z"; decimals of the second: 0, 3 or 6, cut off. Years 1 to 9999.
+std::string FormatUtc(int64_t unix_microseconds, int decimals);
+
+}  // namespace pgrejoin
