@@ -66,8 +66,9 @@ class Release:
 
     # ---- life
 
-    def install(self, *arguments, replicas=2, wait=True):
-        """Installs the chart and, by default, waits until all pods are ready and their standbys stream."""
+    def install(self, *arguments, replicas=2, wait=True, restart_pod=True):
+        """Installs the chart and, by default, waits until all pods are ready and their standbys stream.
+        restart_pod=False: for tests that delete the old primary's pod themselves, at a moment of their own."""
         cluster("exec", "kubectl", "create", "namespace", self.namespace)
         cluster("exec", "kubectl", "label", "namespace", self.namespace,
                 "pod-security.kubernetes.io/enforce=restricted")
@@ -78,7 +79,7 @@ class Release:
         cluster("exec", "helm", "install", NAME, CHART, "--namespace", self.namespace,
                 "--values", HERE / "values/demo.yaml", "--set", f"fullnameOverride={NAME}",
                 "--set", f"image.repository={repository}", "--set", f"image.tag={tag}",
-                "--set", f"replicas={replicas}", *arguments)
+                "--set", f"replicas={replicas}", "--set", f"rejoin.restartPod={str(restart_pod).lower()}", *arguments)
         if wait:
             self.wait_all_ready(replicas)
 

@@ -4,7 +4,7 @@ from release import NAME, eventually
 
 def test_the_stale_one_back_first_waits_then_follows(release):
     # One after the other, so that demo-0, which is back first later, is the one that gets old.
-    release.install(replicas=1)
+    release.install(replicas=1, restart_pod=False)
     release.scale(2)
     release.wait_all_ready(2)
     stale, fresh = release.roles()

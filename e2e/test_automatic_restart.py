@@ -46,7 +46,7 @@ def test_standby_past_the_fork_comes_back_by_itself(release):
 
 def test_container_of_a_stale_primary(release):
     """Only the container starts again, after the promotion and without the init containers: the gate asks first."""
-    release.install("--set", "rejoin.restartPod=false")
+    release.install(restart_pod=False)
     old, new = release.roles()
     release.diverge(old, new, transactions=3)
     release.promote(new)

@@ -5,7 +5,7 @@ from release import eventually
 
 
 def test_waits_for_the_source_and_goes_on(release):
-    release.install()
+    release.install(restart_pod=False)
     old, new = release.roles()
     release.diverge(old, new, transactions=3)
     release.promote(new)
@@ -32,7 +32,7 @@ def test_waits_for_the_source_and_goes_on(release):
 
 def test_source_lost_in_the_middle_of_the_copy(release):
     """The primary dies while pages are copied: the target stays fenced, and the next try finishes."""
-    release.install("--set", "rejoin.connections=1", "--set", "rejoin.logLevel=debug")
+    release.install("--set", "rejoin.connections=1", "--set", "rejoin.logLevel=debug", restart_pod=False)
     old, new = release.roles()
     # Enough to copy that there is a middle.
     release.make_table(old, new)

@@ -32,7 +32,7 @@ def test_the_record_decides(release):
 def test_the_holder_waits_while_another_runs_read_write(release):
     """The record's holder restarts beside a server that runs read-write on a branch it does not know: a person
     has to look, and nothing else starts read-write meanwhile."""
-    release.install("--set", "rejoin.restartPod=false")
+    release.install(restart_pod=False)
     holder, other = release.roles()
     release.make_table(holder, other)
     release.sql(other, "SELECT pg_promote();")
