@@ -128,6 +128,7 @@ sql_is() { [[ $(sql "$1" "$2") == "$3" ]]; }
 rows() { sql "$1" "SELECT count(*) FROM orders WHERE origin = '$2'"; }
 record() { k get configmap "$RELEASE-authority" -o "jsonpath={.data.$1}"; }
 annotation() { k get pod "$1" -o "jsonpath={.metadata.annotations.pg-rejoin\.io/$2}"; }
+is_rejoined() { [[ $(annotation "$1" outcome) == rejoined ]]; }
 uid_of() { k get pod "$1" -o 'jsonpath={.metadata.uid}'; }
 is_new_pod() { local uid; uid=$(uid_of "$1") && [[ -n $uid && $uid != "$2" ]]; }
 streams() { # streams PRIMARY STANDBY
@@ -187,6 +188,7 @@ fail_over() {
   say "$OLD's pod is new, its volume the old one; waiting until it is ready"
   eventually "the old primary's pod is ready" k wait --for=condition=Ready "pod/$OLD" --timeout=5s
   say "$OLD is back after $((SECONDS - RETURN_START)) s"
+  eventually "its sidecar has proof that it follows" is_rejoined "$OLD"
 }
 
 show() {
@@ -200,7 +202,7 @@ show() {
 }
 
 prove_all() {
-  prove "outcome of $OLD" rewound "$(annotation "$OLD" outcome)"
+  prove "outcome of $OLD" rejoined "$(annotation "$OLD" outcome)"
   prove "transactions that $OLD lost, counted" "$DISCARDED" "$(annotation "$OLD" discarded-transactions)"
   prove "record's primary" "$NEW" "$(record primary)"
   prove "$OLD is in recovery" t "$(sql "$OLD" 'SELECT pg_is_in_recovery()')"

@@ -17,16 +17,16 @@ def test_old_primary_comes_back_by_itself(release):
     release.promote(new)
     release.wait_replaced(old, before, timeout=60)
     release.assert_follows(old, new)
-    found = release.annotations(old)
-    assert found["outcome"] == "rewound" and found["discarded-transactions"] == "4", found
+    found = release.wait_outcome(old, "rejoined")
+    assert found["discarded-transactions"] == "4", found
     assert release.rows(old, "lost") == 0
     release.assert_same_table(old, new)
     said = release.events_of(before)
     assert [e["reason"] for e in said].count("PodRestarted") == 1, said
 
 
-def test_standby_past_the_fork_comes_back_by_itself(release):
-    """Of two standbys the one that has less is promoted: the other one can never stream again as it is."""
+def one_standby_ahead(release):
+    """Of two standbys the one that has less will be promoted: the other one can never stream again as it is."""
     release.install(replicas=3)
     old = release.record()["primary"]
     new, ahead = (pod for pod in ("demo-0", "demo-1", "demo-2") if pod != old)
@@ -34,6 +34,11 @@ def test_standby_past_the_fork_comes_back_by_itself(release):
     release.cut(new)
     release.sql(old, "INSERT INTO t (origin) VALUES ('lost');\n" * 3)
     release.wait_rows(ahead, "lost", 3)
+    return old, new, ahead
+
+
+def test_standby_past_the_fork_comes_back_by_itself(release):
+    old, new, ahead = one_standby_ahead(release)
     before = release.uid(ahead)
     release.promote(new)
     release.sql(new, "INSERT INTO t (origin) VALUES ('kept');")
@@ -41,7 +46,26 @@ def test_standby_past_the_fork_comes_back_by_itself(release):
     for pod in (old, ahead):
         release.assert_follows(pod, new)
         assert (release.rows(pod, "lost"), release.rows(pod, "kept")) == (0, 1), pod
-        assert release.annotations(pod)["outcome"] == "rewound"
+        release.wait_outcome(pod, "rejoined")
+
+
+def test_standby_that_could_not_be_rewound_stays_up(release):
+    """The new primary does not keep its WAL from the fork on: old data is better than none, and a person has to look."""
+    _, new, ahead = one_standby_ahead(release)
+    before = release.uid(ahead)
+    release.promote(new)
+    release.sql(new, "INSERT INTO t (origin) VALUES ('kept');\nSELECT pg_switch_wal();\nCHECKPOINT;")
+    wal = release.volume(new) / "pgdata/pg_wal"
+    first = min(path for path in wal.iterdir() if len(path.name) == 24 and path.name.startswith("00000002"))
+    away = first.rename(release.volume(new) / first.name)
+    complaint = f"could not be rewound, {new} does not keep WAL from there any more"
+    eventually("the sidecar says so", lambda: complaint in release.logs(ahead, "rejoin"), 90)
+    assert release.uid(ahead) == before
+    assert release.rows(ahead, "lost") == 3
+    away.rename(first)
+    release.wait_replaced(ahead, before, timeout=90)
+    release.assert_follows(ahead, new)
+    assert (release.rows(ahead, "lost"), release.rows(ahead, "kept")) == (0, 1)
 
 
 def test_container_of_a_stale_primary(release):
@@ -85,8 +109,8 @@ def test_primary_that_crashed_before_the_promotion(release):
     release.sql(new, "INSERT INTO t (origin) VALUES ('kept');")
     release.wait_replaced(old, before, timeout=120)
     release.assert_follows(old, new)
-    found = release.annotations(old)
-    assert found["outcome"] == "rewound" and found["discarded-transactions"] == "3", found
+    found = release.wait_outcome(old, "rejoined")
+    assert found["discarded-transactions"] == "3", found
     assert (release.rows(old, "lost"), release.rows(old, "kept")) == (0, 1)
 
 

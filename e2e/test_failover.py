@@ -13,14 +13,14 @@ def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
     release.delete_pod(old)
     release.assert_follows(old, new)
 
-    found = release.annotations(old)
-    assert found["outcome"] == "rewound", found
+    found = release.wait_outcome(old, "rejoined")
     assert found["discarded-transactions"] == "5", found
     assert found["source"] == new and found["timeline"] == "2" and found["phase"] == "done", found
     assert int(found["copied-bytes"]) > 0, found
     message, status = release.termination(old)
     assert status == 0 and message["outcome"] == "rewound" and message["discardedTransactions"] == 5, message
-    assert [e["reason"] for e in release.events(old) if e["reason"].startswith("Rejoin")].count("RejoinRewound") == 1
+    reasons = [event["reason"] for event in release.events(old)]
+    assert (reasons.count("RejoinRewound"), reasons.count("Rejoined")) == (1, 1), reasons
 
     assert release.rows(old, "lost") == 0
     assert release.rows(old, "kept") == 3
@@ -51,7 +51,7 @@ def test_and_back_again(release):
     assert f"{old} is now primary on timeline 3" in release.promote(old)
     release.delete_pod(new)
     release.assert_follows(new, old)
-    assert release.annotations(new)["outcome"] == "rewound"
+    release.wait_outcome(new, "rejoined")
     assert release.annotations(new)["discarded-transactions"] == "3"
     assert release.rows(new, "second loss") == 0
     release.assert_same_table(old, new)

@@ -11,6 +11,7 @@
 #include "pod/init.h"
 #include "pod/sidecar.h"
 #include "source/libpq_source.h"
+#include "source/wal_presence.h"
 #include "topology/promotion.h"
 
 namespace pgrejoin {
@@ -118,6 +119,18 @@ int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
   outside.probe = [&options, stop] { return ProbeLocal(options, stop); };
   outside.identify = [&options, stop] {
     return IdentifyServer(LocalRewindConnection(options, stop));
+  };
+  outside.receives = [&options, stop] {
+    // Of a role without pg_read_all_stats the view shows only this, and not before it is connected.
+    return RunSql(LocalRewindConnection(options, stop),
+                  "SELECT pid FROM pg_catalog.pg_stat_wal_receiver") != "";
+  };
+  outside.keeps_wal = [&options, stop](const std::string& host, const TimelineHistory& line,
+                                       Lsn lsn) {
+    ConnectOptions connect =
+        host.empty() ? LocalRewindConnection(options, stop) : RewindConnection(options, host);
+    connect.stop = stop;
+    return KeepsWalFrom(connect, line, lsn);
   };
   RunSidecar(options, outside, std::move(stop));
   return 0;

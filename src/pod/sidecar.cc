@@ -1,5 +1,7 @@
 #include "pod/sidecar.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <thread>
 #include <utility>
 
@@ -104,8 +106,10 @@ void Sidecar::Sync(LocalRole role) {
   }
   // A server that does not answer for a moment (no free connection) keeps the label it has.
   if (holder && role == LocalRole::kUnknown) return;
-  LabelFollower(role);
-  if (!holder) RejoinIfNeeded(role, read.record);
+  const std::optional<Pod> own = LabelFollower(role);
+  if (holder) return;
+  RejoinIfNeeded(role, read.record);
+  if (own && role == LocalRole::kInRecovery) ProveRejoin(*own, read.record);
 }
 
 // What init would do to this server's directory, were it asked now. It is asked by making the pod
@@ -115,6 +119,7 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
   const bool due = !last_compared_ || *last_sync_ - *last_compared_ >= kCompareInterval;
   if (role == LocalRole::kUnknown || restarted_ || (!read_write && !due)) return;
   last_compared_ = last_sync_;
+  compare_complaints_.BeginRound();
   if (read_write) {
     complaints_.Say("this server runs read-write although the authority record names " +
                     record.primary);
@@ -125,7 +130,8 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
   local.system_identifier = own.system_identifier;
   local.history = own.history;
   local.end_of_wal = own.flush_lsn;
-  const Decision decision = Decide(local, discovery_.Gather(local));
+  const Evidence evidence = discovery_.Gather(local);
+  const Decision decision = Decide(local, evidence);
   const bool must_rejoin =
       decision.action == Action::kRewind || (read_write && decision.action == Action::kFollow);
   const bool was_diverged = std::exchange(diverged_, must_rejoin);
@@ -133,21 +139,47 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
     if (read_write) complaints_.Say(decision.message);
     return;
   }
-  if (!read_write && !was_diverged) return;
+  if (!read_write && (!was_diverged || !WalIsKept(local, evidence))) return;
   if (!options_.restart_pod) return complaints_.Say(RestartByHand(options_, decision.message));
   RestartPod(outside_.api, options_, decision.message);
   restarted_ = true;
 }
 
+// Of what init will need, the part that the servers can be asked for. A read-write server must not
+// stay up whatever comes after, but a standby is better than none.
+bool Sidecar::WalIsKept(const DirectoryState& local, const Evidence& evidence) {
+  const TimelineHistory& line = evidence.primary_identity->history;
+  const auto fork = FindForkPoint(local.history, line);
+  const bool here = outside_.keeps_wal("", local.history, fork->lsn);
+  if (here && outside_.keeps_wal(evidence.primary_host, line, fork->lsn)) return true;
+  compare_complaints_.Say(fmt::format(
+      "this standby has WAL past the fork at {} and goes on with old data: it could not be "
+      "rewound, "
+      "{} does not keep WAL from there any more; to clone it anew, delete its volume claim and its "
+      "pod (a larger wal_keep_size prevents this)",
+      fork->lsn.ToString(), here ? evidence.primary : "its own server"));
+  return false;
+}
+
+void Sidecar::ProveRejoin(const Pod& own, const AuthorityRecord& record) {
+  if (!RejoinProof::Awaited(own, options_)) return;
+  const SourceIdentity primary = outside_.ask(discovery_.MemberHost(record.primary));
+  if (JudgePrimary(primary, record, std::nullopt) != PrimaryState::kConfirmed) return;
+  if (proof_.Look(record.primary, primary, IdentifyOwn(), outside_.receives())) {
+    PublishRejoined(outside_.api, options_, proof_.text());
+  }
+}
+
 // Read clients are sent to a replica, so only a server in recovery is called one: a server that
 // runs read-write without the record would show them data that a rewind will undo, and take writes.
-void Sidecar::LabelFollower(LocalRole role) {
+std::optional<Pod> Sidecar::LabelFollower(LocalRole role) {
   const auto own = outside_.api->GetPod(options_.pod_name);
-  if (!own || own->uid != options_.pod_uid) return;
+  if (!own || own->uid != options_.pod_uid) return std::nullopt;
   const bool silent_replica =
       role == LocalRole::kUnknown && LabelOf(*own, options_.role_label) == kReplicaRole;
   const bool replica = role == LocalRole::kInRecovery || silent_replica;
   SetRoleLabel(outside_.api, options_.role_label, *own, replica ? kReplicaRole : kNoRole);
+  return own;
 }
 
 // Noted for the gate, which may ask when the server is gone, and the API as well.

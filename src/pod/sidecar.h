@@ -13,7 +13,8 @@
 // - A server that has to follow another pod, which the record names and which has confirmed that it
 //   is primary, gets a new pod: at once if it runs read-write, and if it is a standby that has WAL
 //   past the fork, after two looks. Not while the record is paused, nor where the histories alone
-//   make init refuse; what else may keep a rewind from being possible is not looked at.
+//   make init refuse. A standby for which WAL from the fork on is gone goes on answering reads.
+// - After a rejoin it is proven that the server follows (pod/rejoin_proof.h).
 // - The passfile follows the Secret.
 #pragma once
 
@@ -26,6 +27,7 @@
 #include "base/complaints.h"
 #include "k8s/api_client.h"
 #include "pod/pod_options.h"
+#include "pod/rejoin_proof.h"
 #include "topology/authority_record.h"
 #include "topology/discovery.h"
 
@@ -38,6 +40,9 @@ struct SidecarDependencies {
   std::function<LocalRole()> probe;          // kUnknown when the server does not answer
   std::function<SourceIdentity()> identify;  // throws Error
   AskServer ask;                             // of other members
+  std::function<bool()> receives;            // whether the WAL receiver is connected; throws Error
+  // KeepsWalFrom() of the server at host, "" for our own.
+  std::function<bool(const std::string& host, const TimelineHistory& line, Lsn lsn)> keeps_wal;
 };
 
 class Sidecar {
@@ -52,8 +57,10 @@ class Sidecar {
 
  private:
   void Sync(LocalRole role);
-  void LabelFollower(LocalRole role);
+  std::optional<Pod> LabelFollower(LocalRole role);
   void RejoinIfNeeded(LocalRole role, const AuthorityRecord& record);
+  bool WalIsKept(const DirectoryState& local, const Evidence& evidence);
+  void ProveRejoin(const Pod& own, const AuthorityRecord& record);
   SourceIdentity IdentifyOwn();
   bool HolderIsFit(const AuthorityStore::Versioned& read);
 
@@ -66,8 +73,10 @@ class Sidecar {
   std::optional<Clock::time_point> last_compared_;  // with the primary
   bool diverged_ = false;                           // then
   bool restarted_ = false;                          // this pod is on its way out
+  RejoinProof proof_;
   Complaints passfile_complaints_;
-  Complaints complaints_;  // of Sync()
+  Complaints complaints_;          // of Sync()
+  Complaints compare_complaints_;  // of what it does less often
   // The record as we last completed it, or found it complete.
   std::optional<AuthorityRecord> completed_;
 };

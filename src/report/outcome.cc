@@ -122,6 +122,7 @@ KeyChanges OutcomeToAnnotations(const Outcome& outcome, const std::string& prefi
   set("duration", Seconds(outcome.duration));
   set("attempt", std::to_string(outcome.attempt));
   set("finished-at", FormatUtc(outcome.finished_at, 0));
+  set("rejoined-at", std::nullopt);
 
   const auto& rewind = outcome.rewind;
   const auto if_rewound = [&](auto value) -> std::optional<std::string> {

@@ -47,6 +47,8 @@ constexpr const char* kPhaseWaiting = "waiting";
 constexpr const char* kPhaseDone = "done";
 
 const char* OutcomeName(OutcomeKind kind);  // "rewound"
+// What the sidecar writes in its place when the server follows (pod/rejoin_proof.h).
+constexpr const char* kRejoined = "rejoined";
 
 constexpr size_t kTerminationMessageBytesMax = 4096;
 

@@ -20,6 +20,7 @@ class SidecarTest : public PodFixture {
       ++identifications_;
       SourceIdentity identity;
       identity.system_identifier = kSystem;
+      identity.in_recovery = role_ == LocalRole::kInRecovery;
       identity.history = *TimelineHistory::FromString(history_);
       identity.flush_lsn = flush_;
       return identity;
@@ -30,8 +31,14 @@ class SidecarTest : public PodFixture {
       identity.system_identifier = kSystem;
       identity.in_recovery = primary_in_recovery_;
       identity.history = *TimelineHistory::FromString(primary_history_);
-      identity.flush_lsn = {0x9000};
+      identity.flush_lsn = primary_flush_;
       return identity;
+    };
+    outside_.receives = [this] { return receives_; };
+    outside_.keeps_wal = [this](const std::string& host, const TimelineHistory& line, Lsn lsn) {
+      EXPECT_EQ(lsn, Lsn{0x5000});
+      EXPECT_EQ(line.ToString(), host.empty() ? history_ : primary_history_);
+      return host.empty() ? own_wal_ : primary_wal_;
     };
     options_.restart_pod = true;
     api_.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
@@ -60,6 +67,10 @@ class SidecarTest : public PodFixture {
   Lsn flush_{0x6000};
   std::string primary_history_;  // what the named other pod says; "": it does not answer
   bool primary_in_recovery_ = false;
+  Lsn primary_flush_{0x9000};
+  bool own_wal_ = true;
+  bool primary_wal_ = true;
+  bool receives_ = true;
   int identifications_ = 0;
   Sidecar::Clock::time_point now_{seconds(100)};
 };
@@ -255,6 +266,26 @@ TEST_F(RejoinTest, AStandbyPastTheForkAfterTwoLooks) {
   EXPECT_TRUE(Restarted());
 }
 
+// It would be down for good afterwards; as it is, it answers reads.
+TEST_F(RejoinTest, NotAStandbyThatCouldNotBeRewound) {
+  role_ = LocalRole::kInRecovery;
+  for (bool* kept : {&own_wal_, &primary_wal_}) {
+    *kept = false;
+    ::testing::internal::CaptureStderr();
+    for (int step = 0; step < 20; ++step) Step();
+    const std::string log = ::testing::internal::GetCapturedStderr();
+    EXPECT_FALSE(Restarted());
+    const char* who = kept == &own_wal_ ? "its own server does not keep" : "x-1 does not keep";
+    EXPECT_NE(log.find(who), std::string::npos) << log;
+    EXPECT_EQ(log.find(who), log.rfind(who)) << log;  // once
+    *kept = true;
+  }
+  own_wal_ = primary_wal_ = false;
+  role_ = LocalRole::kReadWrite;  // that one must not go on, whatever comes after
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
 TEST_F(RejoinTest, AStandbyThatOnlyLagsIsLeftAlone) {
   role_ = LocalRole::kInRecovery;
   flush_ = {0x5000};
@@ -294,6 +325,84 @@ TEST_F(RejoinTest, AnApiThatStumblesIsAskedAgain) {
   Step();
   EXPECT_TRUE(Restarted());
   EXPECT_EQ(api_.events.size(), 1u);
+}
+
+class RejoinedTest : public RejoinTest {
+ protected:
+  void SetUp() override {
+    RejoinTest::SetUp();
+    role_ = LocalRole::kInRecovery;
+    history_ = primary_history_;
+    flush_ = {0x9000};
+    SetOutcome("rewound");
+  }
+  void SetOutcome(const std::string& outcome, const std::string& role = "primary") {
+    auto& annotations = api_.pods["x-0"].annotations;
+    annotations = {{"pg-rejoin.io/outcome", outcome},
+                   {"pg-rejoin.io/role", role},
+                   {"pg-rejoin.io/discarded-transactions", "5"}};
+  }
+  bool SaysRejoined() {
+    Step();
+    return api_.pods["x-0"].annotations["pg-rejoin.io/outcome"] == "rejoined";
+  }
+};
+
+TEST_F(RejoinedTest, IsSaidOnceWhenTheServerFollows) {
+  EXPECT_TRUE(SaysRejoined());
+  auto& annotations = api_.pods["x-0"].annotations;
+  EXPECT_EQ(annotations["pg-rejoin.io/message"],
+            "streams from x-1 on timeline 2 and has replayed 0/9000");
+  EXPECT_EQ(annotations["pg-rejoin.io/discarded-transactions"], "5");
+  EXPECT_FALSE(annotations["pg-rejoin.io/rejoined-at"].empty());
+  const size_t patches = api_.patches.size();
+  Step();
+  Step();
+  EXPECT_EQ(api_.patches.size(), patches);
+  ASSERT_EQ(api_.events.size(), 1u);
+  EXPECT_EQ(api_.events[0].reason, "Rejoined");
+}
+
+TEST_F(RejoinedTest, NotBeforeItHasWhatThePrimaryHadAtTheFirstLook) {
+  flush_ = {0x8fff};
+  EXPECT_FALSE(SaysRejoined());
+  primary_flush_ = {0xa000};  // runs ahead
+  flush_ = {0x9000};
+  EXPECT_TRUE(SaysRejoined());
+}
+
+TEST_F(RejoinedTest, NotWithoutAConnectedReceiver) {
+  receives_ = false;
+  EXPECT_FALSE(SaysRejoined());
+  receives_ = true;
+  EXPECT_TRUE(SaysRejoined());
+}
+
+TEST_F(RejoinedTest, NotOnAnotherTimelineThanThePrimarys) {
+  history_ = "1@0/0";
+  flush_ = {0x5000};
+  EXPECT_FALSE(SaysRejoined());
+}
+
+TEST_F(RejoinedTest, NotByTheWordOfAPrimaryThatIsNotConfirmed) {
+  primary_in_recovery_ = true;
+  EXPECT_FALSE(SaysRejoined());
+  primary_in_recovery_ = false;
+  primary_history_.clear();  // no answer
+  EXPECT_FALSE(SaysRejoined());
+}
+
+TEST_F(RejoinedTest, OnlyWhereSomethingHadToRejoin) {
+  for (const char* outcome : {"started", "claimed", "waiting", "refused", "failed", ""}) {
+    SetOutcome(outcome);
+    EXPECT_FALSE(SaysRejoined()) << outcome;
+  }
+  SetOutcome("followed", "standby");  // an everyday restart
+  EXPECT_FALSE(SaysRejoined());
+  for (const char* outcome : {"followed", "resumed", "cloning"}) {
+    SetOutcome(outcome);
+    EXPECT_TRUE(SaysRejoined()) << outcome;
+  }
 }
 
 TEST_F(RejoinTest, TheRunningServersBranchIsNotedForTheGate) {
