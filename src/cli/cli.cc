@@ -75,6 +75,11 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
   command->add_option("--connections", options->connections, "connections that copy (default 4)")
       ->check(CLI::Range(1, 64))
       ->group("Of pg-rejoin");
+  command
+      ->add_option(
+          "--max-discarded-transactions", options->max_discarded_transactions,
+          "refuse, with nothing changed, a rewind that would lose more (default: no limit)")
+      ->group("Of pg-rejoin");
   if (kHasKillPoints) {
     command
         ->add_flag("--list-kill-points", options->list_kill_points,
@@ -203,6 +208,10 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_CONNECTIONS")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
+  command
+      ->add_option("--max-discarded-transactions", options->max_discarded_transactions,
+                   "refuse a rewind that would lose more (default: no limit)")
+      ->envname("PG_REJOIN_MAX_DISCARDED_TRANSACTIONS");
   // CLI11 takes an empty variable for an absent one; here it means "do not hand over the gate".
   const char* bin_dir = std::getenv("PG_REJOIN_BIN_DIR");
   if (bin_dir != nullptr) options->bin_dir = bin_dir;
@@ -246,14 +255,19 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
 
 void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* flags) {
   AddClusterOptions(command, options);
-  command->add_option("--pod", flags->pod, "the pod that may start read-write (default: this one)");
+  command->add_option("--pod", flags->pod, "the pod that may (default: this one)");
+  command->add_flag("--discard", flags->discard,
+                    "not to lead: to be rewound although that discards more transactions than "
+                    "--max-discarded-transactions");
   command->add_option("--system-identifier", flags->system_identifier,
                       "default: what the pod has published");
   command->add_option("--history", flags->history, "default: what the pod has published");
   command->footer(
       "Example: kubectl exec db-0 -c rejoin-init -- pg-rejoin approve\n"
-      "For a pod that waits because nobody with authority says who is primary. Used once, by that\n"
-      "pod and with exactly that data.");
+      "For a pod that waits because nobody with authority says who is primary: it may start\n"
+      "read-write. With --discard, for a pod that refuses a rewind because it would lose too "
+      "much.\n"
+      "Used once, by that pod and with exactly that data.");
 }
 
 void PrintError(const std::string& message, const std::string& hint) {

@@ -138,6 +138,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
 
   RewindOptions rewind;
   rewind.connections = options.connections;
+  rewind.discarded_transactions_max = options.max_discarded_transactions;
   rewind.dry_run = options.dry_run;
   rewind.sync = !options.no_sync;
   rewind.sync_with_syncfs = options.sync_method == "syncfs";

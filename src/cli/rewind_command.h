@@ -1,6 +1,8 @@
 // `pg-rejoin rewind`: the drop-in for pg_rewind. Knows nothing of Kubernetes.
 #pragma once
 
+#include <cstdint>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -22,6 +24,7 @@ struct RewindCommandOptions {
   bool list_kill_points = false;
   bool copy_replayed_blocks = false;
   int connections = 4;
+  std::optional<uint64_t> max_discarded_transactions;
 };
 
 // Throws Error(kUsage) for what is missing or cannot be asked for together.

@@ -128,7 +128,7 @@ class InitRun {
   }
 
   void Inspect() {
-    local_ = outside_.inspect(options_.pgdata);
+    local_ = found_ = outside_.inspect(options_.pgdata);
     const bool has_server_files =
         local_->kind != DirectoryKind::kEmpty && local_->kind != DirectoryKind::kHalfMade;
     if (has_server_files && RestoreDirectoryMode(*lock_, DataDirectoryMode(options_))) {
@@ -207,6 +207,9 @@ class InitRun {
     rewind.on_progress = [&](const RewindProgress& progress) {
       meter.Update(progress, ProgressMeter::Clock::now());
     };
+    if (!IsApproved(ApprovalKind::kDiscard, before, evidence)) {
+      rewind.discarded_transactions_max = options_.max_discarded_transactions;
+    }
     rewind.stop = stop_;
     outcome.rewind = outside_.rewind(*lock_, *source, rewind);
     NoteBranchOf(*evidence.primary_identity);
@@ -264,7 +267,8 @@ class InitRun {
     outcome.message = error.message();
     outcome.hint = error.hint();
     outcome.exit_status = ExitStatus(error.kind());
-    outcome.local = local_;
+    // A refusal comes before the first change. A person's approval is bound to what was found.
+    outcome.local = outcome.kind == OutcomeKind::kRefused ? found_ : local_;
     return outcome;
   }
 
@@ -282,6 +286,7 @@ class InitRun {
   Reporter reporter_;
   std::optional<DirectoryLock> lock_;
   std::optional<DirectoryState> local_;  // good while the lock is held and nothing was changed
+  std::optional<DirectoryState> found_;  // last
   int attempt_ = 0;
 };
 

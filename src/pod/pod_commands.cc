@@ -175,6 +175,7 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
   AuthorityStore store(&api, options.record);
   Approval approval;
   approval.pod = flags.pod.empty() ? options.pod_name : flags.pod;
+  approval.kind = flags.discard ? ApprovalKind::kDiscard : ApprovalKind::kLead;
   const std::optional<Pod> pod = api.GetPod(approval.pod);
   approval.history =
       flags.history.empty() ? PublishedState(pod, options, "history") : flags.history;
@@ -189,8 +190,9 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
                 "Wait until its init container does, or give --system-identifier and --history.");
   }
   Approve(&store, approval);
-  std::printf("%s may start read-write once, with system identifier %llu and history %s\n",
-              approval.pod.c_str(), static_cast<unsigned long long>(approval.system_identifier),
+  const char* what = flags.discard ? "discard what it alone has committed" : "start read-write";
+  std::printf("%s may %s once, with system identifier %llu and history %s\n", approval.pod.c_str(),
+              what, static_cast<unsigned long long>(approval.system_identifier),
               approval.history.c_str());
   return 0;
 }

@@ -19,7 +19,8 @@ struct PromoteFlags {
 int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop);
 
 struct ApproveFlags {
-  std::string pod;  // whom to approve; "" = our own
+  std::string pod;       // whom to approve; "" = our own
+  bool discard = false;  // it may lose more than the limit, and not lead
   // What the approval is bound to; "" = what the pod has published about itself.
   std::string system_identifier;
   std::string history;

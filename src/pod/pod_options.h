@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct PodOptions {
 
   int deadline_s = 300;
   int connections = 4;
+  std::optional<uint64_t> max_discarded_transactions;
   std::string run_dir = "/run/pg-rejoin";
   std::string bin_dir = "/pg-rejoin/bin";  // "" = the gate is not handed over
   std::string gate_dir;                    // where the gate asks; "" = nowhere

@@ -72,6 +72,17 @@ JournalMeaning MeaningOf(const TargetDirectory& target, const RewindFacts& facts
   return JournalMeaning::kServerRan;
 }
 
+void CheckDiscarded(const RewindResult& rewind, const std::optional<uint64_t>& transactions_max) {
+  if (!transactions_max || rewind.discarded_transactions <= *transactions_max) return;
+  throw Error(ErrorKind::kNotRewindable,
+              fmt::format("the rewind would discard {} transactions of the target, committed from "
+                          "{} to {}, and the limit is {}",
+                          rewind.discarded_transactions, rewind.discarded_from, rewind.discarded_to,
+                          *transactions_max),
+              "Look which of the two servers has the data that counts. If this one's may go, raise "
+              "the limit, or approve it once (in Kubernetes: pg-rejoin approve --discard).");
+}
+
 // A second run after something failed must find the directory that the first one left.
 [[noreturn]] void RethrowAsIncomplete(const Error& error) {
   if (error.kind() == ErrorKind::kNotRewindable) {
@@ -128,6 +139,7 @@ class Rewinder {
         "bytes of WAL of the target will be discarded",
         facts.label.checkpoint.ToString(), facts.label.timeline, facts.discarded_transactions,
         facts.discarded_bytes);
+    CheckDiscarded(result_, options_.discarded_transactions_max);
     result_.outcome = RewindOutcome::kRewound;
     if (options_.dry_run) {
       result_.bytes_to_copy =

@@ -47,6 +47,9 @@ struct RewindOptions {
   ExtraFiles extra_files = ExtraFiles::kFollowSource;
   // A standby of the new primary may be read in its place; the result follows that standby.
   bool standby_source = false;
+  // More transactions than this are not discarded: the rewind is refused before the first change.
+  // One that has begun is finished.
+  std::optional<uint64_t> discarded_transactions_max;
   // To compare: copy also what replay overwrites before it reads it.
   bool copy_replayed_blocks = false;
   // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.

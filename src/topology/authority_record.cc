@@ -17,6 +17,8 @@ constexpr const char* kPaused = "paused";
 constexpr const char* kApprovalPod = "approval-pod";
 constexpr const char* kApprovalSystemIdentifier = "approval-system-identifier";
 constexpr const char* kApprovalHistory = "approval-history";
+constexpr const char* kApprovalFor = "approval-for";
+constexpr const char* kDiscard = "discard";
 constexpr size_t kPodNameBytesMax = 253;
 
 using Data = std::map<std::string, std::string>;
@@ -83,7 +85,10 @@ AuthorityRecord ParseAuthorityRecord(const Data& data) {
   if (!approved_pod.empty()) {
     const auto system_identifier = GetNumber<uint64_t>(data, kApprovalSystemIdentifier);
     if (!system_identifier) Malformed(kApprovalSystemIdentifier, "");
-    record.approval = Approval{approved_pod, *system_identifier, Get(data, kApprovalHistory)};
+    const std::string what = Get(data, kApprovalFor);
+    if (!what.empty() && what != kDiscard) Malformed(kApprovalFor, what);
+    record.approval = Approval{approved_pod, *system_identifier, Get(data, kApprovalHistory),
+                               what.empty() ? ApprovalKind::kLead : ApprovalKind::kDiscard};
   }
   // An emptied "primary" beside a later epoch is a damaged record, not an unclaimed one.
   if (record.primary.empty() && (record.epoch != 0 || record.system_identifier)) {
@@ -108,6 +113,7 @@ KeyChanges AuthorityRecordToData(const AuthorityRecord& record) {
       {kApprovalPod, OrNothing(approved, approval.pod)},
       {kApprovalSystemIdentifier, OrNothing(approved, std::to_string(approval.system_identifier))},
       {kApprovalHistory, OrNothing(approved, approval.history)},
+      {kApprovalFor, OrNothing(approved && approval.kind == ApprovalKind::kDiscard, kDiscard)},
   };
 }
 

@@ -19,11 +19,18 @@
 
 namespace pgrejoin {
 
-// A person's word that this pod, with exactly this data, may start read-write. Used once.
+// What a person lets a pod do, once.
+enum class ApprovalKind {
+  kLead,    // start read-write
+  kDiscard  // lose more transactions in a rewind than the limit
+};
+
+// It holds for exactly this pod with exactly this data.
 struct Approval {
   std::string pod;
   uint64_t system_identifier = 0;
   std::string history;  // TimelineHistory::ToString()
+  ApprovalKind kind = ApprovalKind::kLead;
 
   bool operator==(const Approval&) const = default;
 };

@@ -34,13 +34,6 @@ bool HasSystemIdentifier(const DirectoryState& local) {
   return local.kind != DirectoryKind::kEmpty && local.kind != DirectoryKind::kHalfMade;
 }
 
-bool IsApproved(const DirectoryState& local, const Evidence& evidence) {
-  const auto& approval = evidence.record.approval;
-  return approval && approval->pod == evidence.own_pod &&
-         approval->system_identifier == local.system_identifier &&
-         approval->history == local.history.ToString();
-}
-
 template <typename Speaks>
 const PeerState* FindPeer(const DirectoryState& local, const Evidence& evidence, Speaks speaks) {
   for (const PeerState& peer : evidence.peers) {
@@ -287,7 +280,7 @@ Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
         "Stop that server, or promote it properly with `pg-rejoin promote`.");
   }
   if (const PeerState* ahead = FindStandbyAhead(local, evidence)) {
-    if (IsApproved(local, evidence)) {
+    if (IsApproved(ApprovalKind::kLead, local, evidence)) {
       return Act(Action::kClaim, "Approved",
                  "a person approved that this pod leads, behind its standby " + ahead->pod);
     }
@@ -330,7 +323,7 @@ Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& eviden
       break;
   }
   if (evidence.primary_state == PrimaryState::kConfirmed) return DecideRelation(local, evidence);
-  if (IsApproved(local, evidence)) {
+  if (IsApproved(ApprovalKind::kLead, local, evidence)) {
     const std::string objection = FindObjection(local, evidence);
     if (objection.empty()) {
       return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
@@ -373,6 +366,13 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
     default:
       return DecideFormerPrimary(local, evidence);
   }
+}
+
+bool IsApproved(ApprovalKind kind, const DirectoryState& local, const Evidence& evidence) {
+  const auto& approval = evidence.record.approval;
+  return approval && approval->kind == kind && approval->pod == evidence.own_pod &&
+         approval->system_identifier == local.system_identifier &&
+         approval->history == local.history.ToString();
 }
 
 PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord& record,

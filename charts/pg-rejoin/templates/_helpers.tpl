@@ -197,6 +197,10 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
 {{- end }}
 - name: PG_REJOIN_CONNECTIONS
   value: {{ .Values.rejoin.connections | quote }}
+{{- if not (kindIs "invalid" .Values.rejoin.maxDiscardedTransactions) }}
+- name: PG_REJOIN_MAX_DISCARDED_TRANSACTIONS
+  value: {{ .Values.rejoin.maxDiscardedTransactions | int64 | quote }}
+{{- end }}
 - name: PG_REJOIN_DEADLINE_S
   value: {{ .Values.rejoin.deadlineSeconds | quote }}
 - name: PG_REJOIN_LOG_FORMAT

@@ -146,6 +146,35 @@ TEST_F(InitTest, ApprovalThatWasNotNeededIsTakenBack) {
   }
 }
 
+// What a person may approve has to be known, also after a refusal by the rewind itself.
+TEST_F(InitTest, LimitOfWhatIsDiscardedHoldsUntilItIsApproved) {
+  RecordNames("x-1");
+  PrimaryRuns("1@0/0,2@0/4000");
+  options_.max_discarded_transactions = 2;
+  before_publication_ = [&] {
+    if (rewind_options_->discarded_transactions_max == std::optional<uint64_t>(2)) {
+      throw Error(ErrorKind::kNotRewindable, "would discard 3 transactions, and the limit is 2");
+    }
+  };
+  EXPECT_EQ(Run(), 20);
+  EXPECT_EQ(Annotation("outcome"), "refused");
+  EXPECT_EQ(Annotation("history"), "1@0/0");
+  EXPECT_EQ(Annotation("system-identifier"), std::to_string(kSystem));
+
+  api_.record()["approval-pod"] = "x-0";
+  api_.record()["approval-system-identifier"] = std::to_string(kSystem);
+  api_.record()["approval-history"] = "1@0/0";
+  EXPECT_EQ(Run(), 20);  // that is the word to lead, which is another
+  api_.record()["approval-pod"] = "x-0";
+  api_.record()["approval-system-identifier"] = std::to_string(kSystem);
+  api_.record()["approval-history"] = "1@0/0";
+  api_.record()["approval-for"] = "discard";
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("outcome"), "rewound");
+  EXPECT_EQ(api_.record().count("approval-pod"), 0u);  // used up
+  EXPECT_EQ(Run(), 20);
+}
+
 TEST_F(InitTest, StandbyWithNothingToDoIsOneWrite) {
   RecordNames("x-1");
   PrimaryRuns("1@0/0");

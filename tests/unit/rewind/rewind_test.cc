@@ -290,6 +290,22 @@ TEST_F(Rewound, DryRunChangesNothing) {
   EXPECT_EQ(Snapshot(data()), before);
 }
 
+TEST_F(Rewound, MoreThanTheLimitIsNotDiscarded) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const Tree before = Snapshot(data());
+  RewindOptions options = cluster.Options();
+  options.dry_run = true;
+  const uint64_t discarded = RunRewind(data(), cluster, options).discarded_transactions;
+  ASSERT_GT(discarded, 0u);
+  options.dry_run = false;
+  options.discarded_transactions_max = discarded - 1;
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }), ErrorKind::kNotRewindable);
+  EXPECT_EQ(Snapshot(data()), before);
+  options.discarded_transactions_max = discarded;
+  EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kRewound);
+}
+
 TEST_F(Rewound, ATargetThatOnlyLagsIsNotRewound) {
   SyntheticCluster cluster({.target_lags = true});
   cluster.WriteTarget(data());

@@ -15,7 +15,7 @@ AuthorityRecord FullRecord() {
   record.primary = "x-1";
   SetBranch(&record, 7000000000000000001, *TimelineHistory::FromString("1@0/0,2@0/3000148"));
   record.paused = true;
-  record.approval = Approval{"x-0", 7000000000000000001, "1@0/0"};
+  record.approval = Approval{"x-0", 7000000000000000001, "1@0/0", ApprovalKind::kDiscard};
   return record;
 }
 
@@ -42,7 +42,14 @@ TEST(AuthorityRecordTest, KeysAreTheDocumentedOnes) {
                                          {"paused", "true"},
                                          {"approval-pod", "x-0"},
                                          {"approval-system-identifier", "7000000000000000001"},
-                                         {"approval-history", "1@0/0"}}));
+                                         {"approval-history", "1@0/0"},
+                                         {"approval-for", "discard"}}));
+}
+
+TEST(AuthorityRecordTest, AnApprovalOfNothingElseIsToLead) {
+  Data data = Written(FullRecord());
+  data.erase("approval-for");
+  EXPECT_EQ(ParseAuthorityRecord(data).approval->kind, ApprovalKind::kLead);
 }
 
 TEST(AuthorityRecordTest, EmptyIsUnclaimed) {
@@ -57,7 +64,11 @@ TEST(AuthorityRecordTest, MalformedIsUnreadableNeverUnclaimed) {
         Data{{"primary", std::string(300, 'x')}}, Data{{"primary", "x"}, {"switch-lsn", "0-3"}},
         Data{{"primary", "x"}, {"history", "2@0/30"}}, Data{{"primary", "x"}, {"paused", "maybe"}},
         Data{{"epoch", "3"}}, Data{{"system-identifier", "7"}},
-        Data{{"primary", "x"}, {"approval-pod", "x-0"}}}) {
+        Data{{"primary", "x"}, {"approval-pod", "x-0"}},
+        Data{{"primary", "x"},
+             {"approval-pod", "x-0"},
+             {"approval-system-identifier", "7"},
+             {"approval-for", "all"}}}) {
     EXPECT_THROW(ParseAuthorityRecord(data), Error);
   }
 }

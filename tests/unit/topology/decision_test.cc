@@ -775,9 +775,11 @@ TEST(Decision, ApprovalIsBoundToPodSystemAndHistory) {
   const DirectoryState local = MakeLocal(c);
   Evidence evidence = MakeEvidence(c, local);
   const Approval good = *evidence.record.approval;
-  for (const Approval& wrong : {Approval{"x-1", good.system_identifier, good.history},
-                                Approval{good.pod, good.system_identifier + 1, good.history},
-                                Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"}}) {
+  for (const Approval& wrong :
+       {Approval{"x-1", good.system_identifier, good.history},
+        Approval{good.pod, good.system_identifier + 1, good.history},
+        Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"},
+        Approval{good.pod, good.system_identifier, good.history, ApprovalKind::kDiscard}}) {
     evidence.record.approval = wrong;
     EXPECT_EQ(Decide(local, evidence).action, Action::kWait);
   }
