@@ -48,8 +48,7 @@ def lines(request, shared_directory, templates, tool):
         late.stop("fast")
         workload.run(pair.source, seed, "ahead", connections=2, steps=STEPS)
         for node in (late, early):
-            node.start(extra={"primary_conninfo": ""})
-            node.promote()
+            node.start_promoted()
             workload.run(node, seed, node.name, connections=2, steps=STEPS)
             node.sql("CHECKPOINT")
         ready = Lines(pair, sources)

@@ -62,8 +62,7 @@ def test_hint_bits_of_a_standby(directory, templates, tool, seed, nodes):
     ahead.sql("CHECKPOINT")
     primary.stop("fast")
     ahead.stop("fast")
-    chosen.start(extra={"primary_conninfo": ""})
-    chosen.promote()
+    chosen.start_promoted()
     chosen.sql("CHECKPOINT")
     twin = upstream_rewinds_a_twin(ahead, chosen, nodes)
     scenario.rewind(tool, ahead, chosen).ok()
@@ -168,8 +167,7 @@ def test_two_failovers_within_minutes(directory, templates, tool, seed, nodes):
     source.stop("immediate")
     target.sql("UPDATE kept SET g = -g", DATABASE)
     target.kill()
-    source.start(extra={"primary_conninfo": ""})
-    source.promote()
+    source.start_promoted()
     source.sql("INSERT INTO kept SELECT generate_series(2001, 3000)", DATABASE)
     for node in (target, source):
         assert controlfile.read(node.data).checkpoint_timeline == 1, "its checkpoint was done: this shows nothing"

@@ -171,26 +171,45 @@ class Cluster:
 
     def wait_ended(self, timeout: float) -> None:
         """Waits for the end of a server that fails by itself."""
-        deadline = time.monotonic() + timeout
-        while self.running():
-            if time.monotonic() > deadline:
-                raise ServerFailed(f"{self.name} still runs\n{self.log_tail()}")
-            time.sleep(0.05)
+        try:
+            self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise ServerFailed(f"{self.name} still runs\n{self.log_tail()}")
 
     def promote(self) -> None:
         if not self.value("SELECT pg_promote(true, 60)"):
             raise ServerFailed(f"{self.name}: not promoted\n{self.log_tail()}")
 
-    def cut_off(self, timeout=30) -> None:
-        """This standby receives nothing from now on. It goes on running: one that starts alone may never accept
+    def start_promoted(self, timeout=60) -> None:
+        """Starts this standby alone and makes it a primary. Not by SQL: a standby without its upstream may never accept
         connections, when a prepared transaction has more than 64 subtransactions."""
+        begin = self.log.stat().st_size if self.log.exists() else 0
+        self.spawn(extra={"primary_conninfo": ""})
+        self._wait_for(lambda: b"entering standby mode" in self.log.read_bytes()[begin:], "enters standby mode", timeout)
+        trigger = self.data / "promote"
+        trigger.touch()
+        envm.give(trigger)
+        self.process.send_signal(signal.SIGUSR1)
+        self._wait_for(self._is_read_write, "is a primary", timeout)
+
+    def _is_read_write(self) -> bool:
+        try:
+            return not self.value("SELECT pg_is_in_recovery()")
+        except psycopg2.OperationalError:
+            return False
+
+    def _wait_for(self, condition, what: str, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
+            if time.monotonic() > deadline or not self.running():
+                raise ServerFailed(f"{self.name}: not within {timeout} s: {what}\n{self.log_tail()}")
+            time.sleep(0.03)
+
+    def cut_off(self, timeout=30) -> None:
+        """This standby receives nothing from now on. It goes on running, and reading (start_promoted())."""
         self.sql("ALTER SYSTEM SET primary_conninfo = ''")
         self.sql("SELECT pg_reload_conf()")
-        deadline = time.monotonic() + timeout
-        while self.sql("SELECT 1 FROM pg_stat_wal_receiver"):
-            if time.monotonic() > deadline:
-                raise ServerFailed(f"{self.name}: still receives WAL\n{self.log_tail()}")
-            time.sleep(0.03)
+        self._wait_for(lambda: not self.sql("SELECT 1 FROM pg_stat_wal_receiver"), "receives no WAL", timeout)
 
     # -- talking to it ------------------------------------------------------------------------
 

@@ -177,8 +177,7 @@ def diverge(pair: Pair, stop_mode: str, *, steps=40, checkpoint_source=False,
     elif how == "standby restarted alone":
         standby.stop(rng.choice(["fast", "immediate"]))
         workload.run(primary, seed, "alone", steps=max(steps // 4, 1))
-        standby.start(extra={"primary_conninfo": ""})
-        standby.promote()
+        standby.start_promoted()
     else:
         load = workload.Workload(primary, seed, "cut", steps=steps).start()
         time.sleep(rng.uniform(0.1, 0.6))

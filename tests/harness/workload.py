@@ -323,15 +323,15 @@ def create_schema(cluster, seed: int) -> None:
 
 
 class Workload:
-    """`steps` operations on each of `connections` connections, or until stopped or cut off."""
+    """`steps` operations on each of `connections` connections, or until stopped or cut off; `pause` seconds after each."""
 
-    def __init__(self, cluster, seed, label: str, connections=3, steps=40, menu=None):
+    def __init__(self, cluster, seed, label: str, connections=3, steps=40, menu=None, pause=0.0):
         self.cluster = cluster
         self.label = label
         self.stopping = threading.Event()
         self.errors: list = []
         self.cut_off = False
-        self.steps = steps
+        self.steps, self.pause = steps, pause
         self.sessions = [
             Session(cluster, random.Random(f"{seed}/{label}/{n}"), f"{label}{n}", menu or MENU) for n in range(connections)]
         self.threads = [threading.Thread(target=self._run, args=(s,), daemon=True) for s in self.sessions]
@@ -342,6 +342,7 @@ class Workload:
                 if self.stopping.is_set() or (self.steps is not None and n >= self.steps):
                     break
                 session.step()
+                self.stopping.wait(self.pause)
         except ConnectionError:
             self.cut_off = True
         except Exception as error:  # a defect of the harness: must not vanish with the thread

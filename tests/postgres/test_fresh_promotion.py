@@ -66,8 +66,7 @@ def test_second_failover_before_the_first_ones_checkpoint(major, who, directory,
     second.sql("UPDATE kept SET g = -2 * g", DATABASE)
     second.sql("UPDATE wide SET v = 'lost' WHERE g % 4 = 0", DATABASE)
     second.kill()
-    third.start(extra={"primary_conninfo": ""})
-    third.promote()
+    third.start_promoted()
     third.sql("INSERT INTO kept SELECT generate_series(2001, 3000)", DATABASE)
     target = first if who == "the first primary" else second
     scenario.rewind(tool, target, third).ok()

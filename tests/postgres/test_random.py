@@ -136,8 +136,7 @@ class Play:
             self.ahead.stop(drawn.ending)
         elif drawn.target == "promoted again":
             self.target.signal_standby()
-            self.target.start(extra={"primary_conninfo": ""})
-            self.target.promote()
+            self.target.start_promoted()
             self.work(self.target, "again")
             self.target.stop(drawn.ending)
         if self.reader:
@@ -235,16 +234,19 @@ class Play:
         if self.drawn.third == "caught up":
             scenario.catch_up(self.third, self.primary)
         self.primary.stop(self.rng.choice(scenario.STOP_MODES))
-        if not self.third.running():
-            self.third.start(extra={"primary_conninfo": ""})
-        self.third.promote()
+        if self.third.running():
+            self.third.promote()
+        else:
+            self.third.start_promoted()
         self.work(self.third, "third")
         self.primary = self.source = self.third
 
     def last_attempt(self) -> None:
         load = None
         if self.drawn.busy:
-            load = workload.Workload(self.primary, self.seed, "busy", connections=2, steps=None, menu=workload.UPHEAVAL).start()
+            # Unbridled it writes WAL faster than a busy machine fetches it, and the source removes what was not fetched.
+            load = workload.Workload(self.primary, self.seed, "busy", connections=2, steps=None, menu=workload.UPHEAVAL,
+                                     pause=0.03).start()
         run = self.attempt()
         if load:
             load.stop()

@@ -67,8 +67,9 @@ def test_target_is_a_standby_ahead(major, stop_mode, directory, templates, tool,
     assert ahead.value("SELECT count(*) FROM late", workload.DATABASE) == 500
     primary.stop("fast")
     ahead.stop(stop_mode)
-    chosen.start(extra={"primary_conninfo": ""})
-    scenario.promote(chosen, tool)
+    chosen.start_promoted()
+    if tool.needs_checkpoint:
+        chosen.sql("CHECKPOINT")
     work(chosen, seed, "new")
     scenario.rewind(tool, ahead, chosen).ok()
     oracle.verify(ahead, chosen)
@@ -133,8 +134,7 @@ def test_source_loses_what_it_sent(major, directory, templates, tool, seed, node
     run = tool.rewind(pair.target.data, pair.conninfo(), "-R", env={"PG_REJOIN_KILL_POINT": "copied"})
     assert run.status == -signal.SIGKILL, run.describe()
     pair.source.kill()
-    third.start(extra={"primary_conninfo": ""})
-    third.promote()
+    third.start_promoted()
     work(third, seed, "third")
     scenario.rewind(tool, pair.target, third).ok()
     oracle.verify(pair.target, third)
@@ -192,8 +192,9 @@ def test_same_timeline_number_other_history(major, apart, directory, templates, 
         two.wait_replay(primary.flush_lsn())
     primary.stop("fast")  # a clean stop sends everything: the standbys end at the same LSN
     if apart == "different fork":
-        one.start(extra={"primary_conninfo": ""})
-    one.promote()
+        one.start_promoted()
+    else:
+        one.promote()
     two.promote()
     work(one, seed, "one")
     work(two, seed, "two")

@@ -77,9 +77,8 @@ def part(pair, other, archive, how: str) -> None:
         work(source, "second")
         other.wait_replay(source.flush_lsn())
         other.stop("fast")
-        other.start(extra={"primary_conninfo": ""})
         work(source, "ahead")
-        other.promote()
+        other.start_promoted()
     work(source, "source")
     work(other, "other")
     if how == "later history":  # no segment has been archived yet
