@@ -115,21 +115,26 @@ void AddPlanOptions(CLI::App* command, PlanCommandOptions* options) {
       "Exit status: 0 the plan was made; 10 source unavailable; 20 not rewindable.");
 }
 
-void AddClusterOptions(CLI::App* command, PodOptions* options) {
-  command->add_option("--pod-name", options->pod_name, "name of this pod")->envname("POD_NAME");
-  command->add_option("--namespace", options->name_space, "its namespace")
+void AddReleaseOptions(CLI::App* command, PodOptions* options) {
+  command->add_option("--namespace", options->name_space, "namespace of the release")
       ->envname("POD_NAMESPACE");
-  command->add_option("--pod-uid", options->pod_uid, "its uid")->envname("POD_UID");
   command->add_option("--kubeconfig", options->kubeconfig, "default: the pod's service account")
       ->envname("KUBECONFIG");
   command->add_option("--record", options->record, "ConfigMap that holds the authority record")
       ->envname("PG_REJOIN_RECORD");
+}
+
+void AddDiscoveryOption(CLI::App* command, PodOptions* options) {
+  command->add_option("--discovery", options->discovery, "record, service or label")
+      ->envname("PG_REJOIN_DISCOVERY")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"record", "service", "label"}));
+}
+
+// How members are found, and what they carry.
+void AddMemberOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--pod-selector", options->pod_selector, "label selector of the members")
       ->envname("PG_REJOIN_POD_SELECTOR");
-  command
-      ->add_option("--headless-service", options->headless_service,
-                   "members are <pod>.<this>.<namespace>.svc")
-      ->envname("PG_REJOIN_HEADLESS_SERVICE");
   command
       ->add_option("--role-label", options->role_label, "label with the value primary or replica")
       ->envname("PG_REJOIN_ROLE_LABEL")
@@ -137,6 +142,17 @@ void AddClusterOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--annotation-prefix", options->annotation_prefix, "of everything we report")
       ->envname("PG_REJOIN_ANNOTATION_PREFIX")
       ->capture_default_str();
+}
+
+void AddClusterOptions(CLI::App* command, PodOptions* options) {
+  command->add_option("--pod-name", options->pod_name, "name of this pod")->envname("POD_NAME");
+  command->add_option("--pod-uid", options->pod_uid, "its uid")->envname("POD_UID");
+  AddReleaseOptions(command, options);
+  AddMemberOptions(command, options);
+  command
+      ->add_option("--headless-service", options->headless_service,
+                   "members are <pod>.<this>.<namespace>.svc")
+      ->envname("PG_REJOIN_HEADLESS_SERVICE");
 }
 
 void AddConnectionOptions(CLI::App* command, PodOptions* options) {
@@ -162,10 +178,7 @@ void AddConnectionOptions(CLI::App* command, PodOptions* options) {
 void AddPodOptions(CLI::App* command, PodOptions* options) {
   AddClusterOptions(command, options);
   AddConnectionOptions(command, options);
-  command->add_option("--discovery", options->discovery, "record, service or label")
-      ->envname("PG_REJOIN_DISCOVERY")
-      ->capture_default_str()
-      ->check(CLI::IsMember({"record", "service", "label"}));
+  AddDiscoveryOption(command, options);
   command->add_option("--replication-user", options->replication_user, "of primary_conninfo")
       ->envname("PG_REJOIN_REPLICATION_USER")
       ->capture_default_str();
@@ -270,6 +283,46 @@ void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* fla
       "Used once, by that pod and with exactly that data.");
 }
 
+void AddPauseOptions(CLI::App* command, PodOptions* options) {
+  AddReleaseOptions(command, options);
+  command->footer(
+      "Example: kubectl exec db-0 -c rejoin -- pg-rejoin pause\n"
+      "While you work: nobody is promoted, no directory is rewound or cloned, and no pod restarts\n"
+      "itself to rejoin. Servers that run go on running, and pods that restart start as far as "
+      "they\n"
+      "can without that. `pg-rejoin resume` ends it; nothing else does.\n"
+      "Exit status: 0 paused, also when it was already; 10 try again.");
+}
+
+void AddResumeOptions(CLI::App* command, PodOptions* options) {
+  AddReleaseOptions(command, options);
+  command->footer(
+      "Example: kubectl exec db-0 -c rejoin -- pg-rejoin resume\n"
+      "Ends a pause. Pods that waited for that go on by themselves, and servers that have to "
+      "follow\n"
+      "another primary get a new pod.\n"
+      "Exit status: 0 not paused, also when it was not before; 10 try again.");
+}
+
+void AddStatusOptions(CLI::App* command, PodOptions* options, StatusFlags* flags) {
+  AddReleaseOptions(command, options);
+  AddMemberOptions(command, options);
+  AddDiscoveryOption(command, options);
+  command->add_flag("--json", flags->json, "the same as one JSON object");
+  command->footer(
+      "Example: kubectl exec db-0 -c rejoin -- pg-rejoin status\n"
+      "Of a pod whose init container still runs: -c rejoin-init. From outside: --kubeconfig,\n"
+      "--namespace, --record and --pod-selector.\n"
+      "ROLE is the pod's label, * the pod that the record names. The rest is what the pod's last\n"
+      "rejoin reported: OUTCOME with its reason unless everyday, where it parted from the primary\n"
+      "(FORK), how many transactions it DISCARDED, what it COPIED, how long that TOOK and how "
+      "long\n"
+      "ago it ended (AGE). Reads only.\n"
+      "Exit status: 0 all is well: the record's primary is labelled so, all others are replicas,\n"
+      "every outcome is everyday, and nothing is paused; 1 not so, and below the table is what;\n"
+      "2 usage or configuration; 10 the API does not answer, try again.");
+}
+
 void PrintError(const std::string& message, const std::string& hint) {
   std::fprintf(stderr, "pg-rejoin: error: %s\n", message.c_str());
   if (!hint.empty()) std::fprintf(stderr, "hint: %s\n", hint.c_str());
@@ -349,6 +402,7 @@ struct Commands {
   PodOptions pod;
   PromoteFlags promote;
   ApproveFlags approve;
+  StatusFlags status;
   LogOptions log;
 };
 
@@ -395,6 +449,29 @@ const CommandEntry kCommands[] = {
      [](const Commands& commands) {
        return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
          return RunApproveCommand(commands.pod, commands.approve, std::move(stop));
+       });
+     }},
+    {"pause", "stop promotions, rewinds, clones and restarts of pods while a person works",
+     [](CLI::App* command, Commands* commands) { AddPauseOptions(command, &commands->pod); },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunPauseCommand(commands.pod, true, std::move(stop));
+       });
+     }},
+    {"resume", "end a pause",
+     [](CLI::App* command, Commands* commands) { AddResumeOptions(command, &commands->pod); },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunPauseCommand(commands.pod, false, std::move(stop));
+       });
+     }},
+    {"status", "what each pod of the release is, and what became of it; changes nothing",
+     [](CLI::App* command, Commands* commands) {
+       AddStatusOptions(command, &commands->pod, &commands->status);
+     },
+     [](const Commands& commands) {
+       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+         return RunStatusCommand(commands.pod, commands.status, std::move(stop));
        });
      }},
     {"rewind", "the drop-in for pg_rewind; also taken under that name",

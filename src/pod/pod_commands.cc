@@ -8,7 +8,9 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/utc_time.h"
 #include "pod/init.h"
+#include "pod/release_status.h"
 #include "pod/sidecar.h"
 #include "source/libpq_source.h"
 #include "source/wal_presence.h"
@@ -195,6 +197,32 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
               what, static_cast<unsigned long long>(approval.system_identifier),
               approval.history.c_str());
   return 0;
+}
+
+int RunPauseCommand(const PodOptions& options, bool paused, std::stop_token stop) {
+  CheckReleaseOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  AuthorityStore store(&api, options.record);
+  SetPaused(&store, paused);
+  if (paused) {
+    std::printf(
+        "%s is paused: no promotion, no rewind, no clone, no restart of a pod to rejoin\n"
+        "To go on: pg-rejoin resume\n",
+        options.record.c_str());
+  } else {
+    std::printf("%s is not paused: pods that waited for that go on by themselves\n",
+                options.record.c_str());
+  }
+  return 0;
+}
+
+int RunStatusCommand(const PodOptions& options, const StatusFlags& flags, std::stop_token stop) {
+  CheckStatusOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  const ReleaseStatus status = GatherStatus(&api, options, UnixMicrosecondsNow());
+  const std::string text = flags.json ? StatusJson(status) : StatusTable(status);
+  std::fputs(text.c_str(), stdout);
+  return FindProblems(status).empty() ? 0 : kNotWell;
 }
 
 }  // namespace pgrejoin

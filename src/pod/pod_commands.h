@@ -27,4 +27,13 @@ struct ApproveFlags {
 };
 int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop);
 
+// paused: set the record's pause, or lift it.
+int RunPauseCommand(const PodOptions& options, bool paused, std::stop_token stop);
+
+struct StatusFlags {
+  bool json = false;
+};
+constexpr int kNotWell = 1;  // the status of `status` when something is not as it should be
+int RunStatusCommand(const PodOptions& options, const StatusFlags& flags, std::stop_token stop);
+
 }  // namespace pgrejoin

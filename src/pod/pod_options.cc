@@ -48,8 +48,17 @@ std::string ReadPassword(const std::string& path) {
 
 void CheckRecordOptions(const PodOptions& options) {
   Require(options.pod_name, "--pod-name", "POD_NAME");
+  CheckReleaseOptions(options);
+}
+
+void CheckReleaseOptions(const PodOptions& options) {
   Require(options.name_space, "--namespace", "POD_NAMESPACE");
   Require(options.record, "--record", "PG_REJOIN_RECORD");
+}
+
+void CheckStatusOptions(const PodOptions& options) {
+  CheckReleaseOptions(options);
+  Require(options.pod_selector, "--pod-selector", "PG_REJOIN_POD_SELECTOR");
 }
 
 void CheckSidecarOptions(const PodOptions& options) {

@@ -54,7 +54,9 @@ struct PodOptions {
 // Throw Error(kUsage) that names the option and its environment variable.
 void CheckInitOptions(const PodOptions& options);
 void CheckSidecarOptions(const PodOptions& options);
-void CheckRecordOptions(const PodOptions& options);  // promote, approve
+void CheckRecordOptions(const PodOptions& options);   // promote, approve
+void CheckReleaseOptions(const PodOptions& options);  // pause, resume
+void CheckStatusOptions(const PodOptions& options);
 
 mode_t DataDirectoryMode(const PodOptions& options);
 DiscoveryOptions MakeDiscoveryOptions(const PodOptions& options);

@@ -1,8 +1,8 @@
 // The authority record: who may be primary, in a ConfigMap that the chart creates without data and
 // keeps. Changed by compare-and-swap only, by three writers: the claim at first install, `promote`
-// (before pg_promote()), and a person's one-shot approval. The sidecar of the holder completes it
-// with what the server says (system identifier, timeline, history); a pod that follows another
-// takes back the approval it did not use.
+// (before pg_promote()), and a person's one-shot approval or pause. The sidecar of the holder
+// completes it with what the server says (system identifier, timeline, history); a pod that follows
+// another takes back the approval it did not use.
 //
 // Format: docs/reference/configuration.md, "The authority record". A malformed record is
 // unreadable, never unclaimed.

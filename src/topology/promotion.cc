@@ -27,7 +27,7 @@ void CheckMayPromote(const AuthorityRecord& record, const SourceIdentity& own,
                      const PromoteOptions& options) {
   if (record.paused) {
     throw Error(ErrorKind::kNotRewindable, "the authority record is paused",
-                "Remove the key \"paused\" from the record, then promote.");
+                "A person asked for that. End it with `pg-rejoin resume`, then promote.");
   }
   if (record.system_identifier && *record.system_identifier != own.system_identifier) {
     throw Error(ErrorKind::kNotRewindable,
@@ -203,6 +203,17 @@ AuthorityRecord Approve(AuthorityStore* store, const Approval& approval) {
     const AuthorityStore::Versioned read = store->Read();
     AuthorityRecord desired = read.record;
     desired.approval = approval;
+    if (store->CompareAndSwap(read, desired)) return desired;
+  }
+  LostRace();
+}
+
+AuthorityRecord SetPaused(AuthorityStore* store, bool paused) {
+  for (int i = 0; i < kSwapTries; ++i) {
+    const AuthorityStore::Versioned read = store->Read();
+    if (read.record.paused == paused) return read.record;
+    AuthorityRecord desired = read.record;
+    desired.paused = paused;
     if (store->CompareAndSwap(read, desired)) return desired;
   }
   LostRace();

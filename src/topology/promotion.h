@@ -1,5 +1,5 @@
-// The changes of who is primary: claim, promote, approve, and the completion of the record by its
-// holder. Each changes the authority record by compare-and-swap.
+// The changes of who is primary: claim, promote, approve, the completion of the record by its
+// holder, and a person's pause of all that. Each changes the authority record by compare-and-swap.
 #pragma once
 
 #include <functional>
@@ -51,6 +51,10 @@ bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read
 
 // A one-shot approval. Returns the record with it.
 AuthorityRecord Approve(AuthorityStore* store, const Approval& approval);
+
+// A person's pause: no automatic change of data, no promotion, until it is lifted. Returns the
+// record with it; nothing is written when it is so already.
+AuthorityRecord SetPaused(AuthorityStore* store, bool paused);
 
 // Takes back an approval of this pod that was not needed: the pod follows another, and later nobody
 // would think of that word any more.

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "unit/k8s/fake_api_server.h"
+
 namespace pgrejoin {
 namespace {
 
@@ -66,13 +68,14 @@ TEST(CliTest, HelpOfTheDropInNamesEveryOptionOfPgRewind) {
 }
 
 TEST(CliTest, HelpOfEveryCommandTeaches) {
-  for (const char* command : {"init", "promote", "approve"}) {
+  for (const char* command : {"init", "promote", "approve", "pause", "resume", "status"}) {
     const Ended ended = RunWith({"pg-rejoin", command, "--help"});
     EXPECT_EQ(ended.status, 0);
     EXPECT_TRUE(Has(ended.out, "POD_NAME")) << command;
   }
   const Ended top = RunWith({"pg-rejoin", "--help"});
-  for (const char* command : {"init", "sidecar", "promote", "approve", "rewind"}) {
+  for (const char* command :
+       {"init", "sidecar", "promote", "approve", "pause", "resume", "status", "rewind"}) {
     EXPECT_TRUE(Has(top.out, command)) << command;
   }
 }
@@ -144,6 +147,73 @@ TEST(CliTest, FlagsWinOverEnvironmentOverDefaults) {
   ::unsetenv("PGDATA");
   EXPECT_TRUE(Has(named.err, "missing --pod-name")) << named.err;
   EXPECT_TRUE(Has(named.err, "hint: Give --pod-name or set POD_NAME.")) << named.err;
+}
+
+TEST(CliTest, StatusPauseAndResumeSayHowTheyEndAndHowTheyAreCalled) {
+  for (const char* command : {"pause", "resume", "status"}) {
+    const Ended ended = RunWith({"pg-rejoin", command, "--help"});
+    EXPECT_TRUE(Has(ended.out, "Example: kubectl exec")) << command;
+    EXPECT_TRUE(Has(ended.out, "Exit status: 0")) << command;
+    // They are about a release, not about the pod that they run in.
+    EXPECT_FALSE(Has(ended.out, "--pod-name")) << command;
+    const Ended bare = RunWith({"pg-rejoin", command});
+    EXPECT_EQ(bare.status, 2);
+    EXPECT_TRUE(Has(bare.err, "missing --namespace")) << bare.err;
+  }
+  const Ended ended = RunWith({"pg-rejoin", "status", "--namespace=n", "--record=r"});
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Has(ended.err, "missing --pod-selector")) << ended.err;
+}
+
+// From outside of the cluster, against a server that speaks HTTPS.
+TEST(CliTest, APauseIsSeenUntilItIsLifted) {
+  const FakeApiServer server;
+  const std::filesystem::path kubeconfig = server.directory() / "kubeconfig";
+  WriteText(kubeconfig,
+            R"({"clusters":[{"name":"c","cluster":{"certificate-authority":"ca.crt","server":")" +
+                server.url() +
+                R"("}}],"contexts":[{"name":"x","context":{"cluster":"c","user":"u"}}],
+                "current-context":"x","users":[{"name":"u","user":{"token":"first-token"}}]})");
+  const auto run = [&](const std::string& command, const std::vector<std::string>& more) {
+    std::vector<std::string> words{"pg-rejoin", command, "--kubeconfig=" + kubeconfig.string(),
+                                   "--namespace=shop", "--record=authority"};
+    words.insert(words.end(), more.begin(), more.end());
+    return RunWith(words);
+  };
+  const std::string selector = "--pod-selector=app=x";
+  const Ended before = run("status", {selector});
+  EXPECT_EQ(before.status, 1) << before.err;  // that server's record names nobody
+  EXPECT_TRUE(Has(before.out, "record: primary -, epoch -, timeline -, not paused\n"))
+      << before.out;
+  EXPECT_TRUE(Has(before.out, "\nx-0  primary  -         started")) << before.out;
+  EXPECT_TRUE(Has(before.out, "\nx-1  primary")) << before.out;
+  EXPECT_TRUE(Has(before.out, "not well:\n  the authority record names nobody\n")) << before.out;
+
+  const Ended pause = run("pause", {});
+  EXPECT_EQ(pause.status, 0) << pause.err;
+  EXPECT_TRUE(Has(pause.out, "authority is paused")) << pause.out;
+  EXPECT_TRUE(Has(pause.out, "pg-rejoin resume")) << pause.out;
+  EXPECT_TRUE(Has(run("status", {selector}).out, "PAUSED"));
+  const Ended json = run("status", {selector, "--json"});
+  EXPECT_EQ(json.status, 1);
+  EXPECT_TRUE(Has(json.out, "\"paused\": true")) << json.out;
+
+  const Ended resume = run("resume", {});
+  EXPECT_EQ(resume.status, 0) << resume.err;
+  EXPECT_TRUE(Has(resume.out, "authority is not paused")) << resume.out;
+  // Where the record is no authority, it need not name anybody.
+  const Ended well = run("status", {selector, "--discovery=service"});
+  EXPECT_EQ(well.status, 0) << well.out;
+  EXPECT_TRUE(Has(well.out, "not paused")) << well.out;
+
+  WriteText(server.directory() / "token", "another");
+  for (const char* command : {"status", "pause", "resume"}) {
+    const bool lists = std::string(command) == "status";
+    const Ended refused = run(command, lists ? std::vector{selector} : std::vector<std::string>{});
+    EXPECT_EQ(refused.status, 10) << command;
+    EXPECT_EQ(refused.out, "") << command;
+    EXPECT_TRUE(Has(refused.err, "401")) << refused.err;
+  }
 }
 
 TEST(CliTest, OutsideAClusterWithoutKubeconfigIsAUsageError) {

@@ -297,6 +297,82 @@ TEST_F(ClaimTest, MalformedHistoryIsNotApproved) {
   EXPECT_TRUE(api_.record().empty());
 }
 
+TEST_F(PromotionTest, APauseIsOneKeyAndIsWrittenOnce) {
+  const auto before = api_.record();
+  EXPECT_TRUE(SetPaused(&store_, true).paused);
+  auto expected = before;
+  expected["paused"] = "true";
+  EXPECT_EQ(api_.record(), expected);
+  SetPaused(&store_, true);
+  EXPECT_EQ(api_.writes, 1);
+  EXPECT_FALSE(SetPaused(&store_, false).paused);
+  EXPECT_EQ(api_.record(), before);
+  SetPaused(&store_, false);
+  EXPECT_EQ(api_.writes, 2);
+}
+
+TEST_F(PromotionTest, APauseKeepsWhatSomebodyElseWroteMeanwhile) {
+  api_.before_update = [this] {
+    api_.record()["epoch"] = "2";
+    api_.record()["primary"] = "x-2";
+    api_.config_maps.at("authority").resource_version = "5";
+  };
+  const AuthorityRecord record = SetPaused(&store_, true);
+  EXPECT_EQ(record.primary, "x-2");
+  EXPECT_EQ(api_.record().at("primary"), "x-2");
+  EXPECT_EQ(api_.record().at("epoch"), "2");
+  EXPECT_EQ(api_.record().at("paused"), "true");
+}
+
+TEST_F(PromotionTest, APauseWhoseAnswerWasLostIsDone) {
+  api_.lost_answers = 1;
+  EXPECT_TRUE(SetPaused(&store_, true).paused);
+  EXPECT_EQ(api_.writes, 1);
+}
+
+TEST_F(PromotionTest, APauseIsNotTriedForEver) {
+  int updates = 0;
+  std::function<void()> change = [&] {
+    api_.config_maps.at("authority").resource_version = std::to_string(10 * ++updates);
+    api_.before_update = change;
+  };
+  api_.before_update = change;
+  try {
+    SetPaused(&store_, true);
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kUnavailable);
+  }
+  EXPECT_LT(updates, 20);
+  EXPECT_EQ(api_.record().count("paused"), 0u);
+}
+
+TEST_F(PromotionTest, ARecordThatNamesNobodyIsPausedAndStaysUnclaimed) {
+  api_.AddRecord({});
+  SetPaused(&store_, true);
+  EXPECT_EQ(api_.record(), (std::map<std::string, std::string>{{"paused", "true"}}));
+  EXPECT_EQ(store_.Read().record.primary, "");
+  SetPaused(&store_, false);
+  EXPECT_TRUE(api_.record().empty());
+}
+
+// Who promotes by an old look at the record must not go on.
+TEST_F(PromotionTest, APauseInTheMiddleOfAPromotionStopsIt) {
+  options_.ask_primary = [this](const std::string&) -> std::optional<SourceIdentity> {
+    if (!store_.Read().record.paused) SetPaused(&store_, true);
+    return std::nullopt;
+  };
+  try {
+    Promote(&store_, server_, options_);
+    ADD_FAILURE() << "promoted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kNotRewindable) << error.message();
+    EXPECT_NE(error.hint().find("pg-rejoin resume"), std::string::npos) << error.hint();
+  }
+  EXPECT_EQ(api_.record().at("primary"), "x-0");
+  EXPECT_TRUE(steps_.empty());
+}
+
 TEST_F(PromotionTest, CompletionNeedsTheRecordsBranch) {
   own_.in_recovery = false;
   EXPECT_TRUE(CompleteRecord(&store_, store_.Read(), [this] {
