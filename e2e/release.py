@@ -232,8 +232,12 @@ class Release:
         self.sql(primary, "INSERT INTO t (origin) VALUES ('lost');\n" * (transactions - 1) +
                           "UPDATE t SET origin = 'lost' WHERE id % 50 = 0;")
 
+    def agent(self, pod, *command, **kwargs):
+        """pg-rejoin in the pod's sidecar, as a person runs it."""
+        return self.kubectl("exec", pod, "-c", "rejoin", "--", "pg-rejoin", *command, **kwargs)
+
     def promote(self, pod):
-        return self.kubectl("exec", pod, "-c", "rejoin", "--", "pg-rejoin", "promote")
+        return self.agent(pod, "promote")
 
     def delete_pod(self, pod, *arguments):
         """Deletes the pod and waits until there is a new one of its name."""

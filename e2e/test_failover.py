@@ -1,4 +1,6 @@
 """The main job: after a promotion the old primary's pod comes back as a standby by itself."""
+import json
+
 from release import PREFIX, eventually
 
 
@@ -35,6 +37,23 @@ def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
     endpoints = release.kubectl("get", "endpointslices", "-l", "kubernetes.io/service-name=demo-primary",
                                 "-o", "jsonpath={.items[*].endpoints[*].targetRef.name}")
     assert endpoints.split() == [new], f"the primary Service leads to {endpoints}; label {PREFIX}role"
+    assert_a_person_sees_it(release, old, new)
+
+
+def assert_a_person_sees_it(release, old, new):
+    """status, pause and resume, with the rights that the agent has. A command that ends with another status fails."""
+    table = release.agent(new, "status")
+    rows = {row[0]: row for row in map(str.split, table.splitlines()) if row and row[0] in (old, new)}
+    assert rows[old][1:4] == ["replica", "2", "rewound"] and rows[old][5] == "5", table
+    assert rows[new][1] == "primary*" and table.endswith("all is well\n"), table
+
+    release.agent(new, "pause")
+    assert release.record()["paused"] == "true"
+    seen = release.agent(old, "status", "--json", check=False)
+    assert seen.returncode == 1 and json.loads(seen.stdout)["record"]["paused"], seen
+    release.agent(old, "resume")
+    assert "paused" not in release.record()
+    release.agent(new, "status")
 
 
 def test_and_back_again(release):

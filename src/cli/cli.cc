@@ -418,6 +418,21 @@ constexpr std::chrono::milliseconds kSidecarGrace{1000};
 // For the report of an interrupted run; any state that init leaves may be continued from.
 constexpr std::chrono::milliseconds kInitGrace{10000};
 
+// A command that a person runs in a pod and waits for.
+template <int (*run)(const PodOptions&, std::stop_token)>
+int RunByHand(const Commands& commands) {
+  return RunInPod(commands.log, std::nullopt, kInterrupted,
+                  [&](std::stop_token stop) { return run(commands.pod, std::move(stop)); });
+}
+
+// ... with flags of its own.
+template <auto run, auto flags>
+int RunByHand(const Commands& commands) {
+  return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
+    return run(commands.pod, commands.*flags, std::move(stop));
+  });
+}
+
 const CommandEntry kCommands[] = {
     {"init", "in an init container: make the data directory fit to start, or wait, or refuse",
      [](CLI::App* command, Commands* commands) { AddInitOptions(command, &commands->pod); },
@@ -437,43 +452,21 @@ const CommandEntry kCommands[] = {
      [](CLI::App* command, Commands* commands) {
        AddPromoteOptions(command, &commands->pod, &commands->promote);
      },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
-         return RunPromoteCommand(commands.pod, commands.promote, std::move(stop));
-       });
-     }},
+     RunByHand<RunPromoteCommand, &Commands::promote>},
     {"approve", "let a pod start read-write once, where nothing else says so",
      [](CLI::App* command, Commands* commands) {
        AddApproveOptions(command, &commands->pod, &commands->approve);
      },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
-         return RunApproveCommand(commands.pod, commands.approve, std::move(stop));
-       });
-     }},
+     RunByHand<RunApproveCommand, &Commands::approve>},
     {"pause", "stop promotions, rewinds, clones and restarts of pods while a person works",
      [](CLI::App* command, Commands* commands) { AddPauseOptions(command, &commands->pod); },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
-         return RunPauseCommand(commands.pod, true, std::move(stop));
-       });
-     }},
+     RunByHand<RunPauseCommand>},
     {"resume", "end a pause",
      [](CLI::App* command, Commands* commands) { AddResumeOptions(command, &commands->pod); },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
-         return RunPauseCommand(commands.pod, false, std::move(stop));
-       });
-     }},
+     RunByHand<RunResumeCommand>},
     {"status", "what each pod of the release is, and what became of it; changes nothing",
-     [](CLI::App* command, Commands* commands) {
-       AddStatusOptions(command, &commands->pod, &commands->status);
-     },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](std::stop_token stop) {
-         return RunStatusCommand(commands.pod, commands.status, std::move(stop));
-       });
-     }},
+     [](CLI::App* command, Commands* all) { AddStatusOptions(command, &all->pod, &all->status); },
+     RunByHand<RunStatusCommand, &Commands::status>},
     {"rewind", "the drop-in for pg_rewind; also taken under that name",
      [](CLI::App* command, Commands* commands) {
        AddRewindOptions(command, &commands->rewind, &commands->log);

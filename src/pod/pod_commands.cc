@@ -87,6 +87,13 @@ std::string PublishedState(const std::optional<Pod>& pod, const PodOptions& opti
   return found == pod->annotations.end() ? std::string() : found->second;
 }
 
+void ChangePause(const PodOptions& options, bool paused, std::stop_token stop) {
+  CheckReleaseOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
+  AuthorityStore store(&api, options.record);
+  SetPaused(&store, paused);
+}
+
 }  // namespace
 
 int RunInitCommand(const PodOptions& options, std::stop_token stop) {
@@ -199,20 +206,19 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
   return 0;
 }
 
-int RunPauseCommand(const PodOptions& options, bool paused, std::stop_token stop) {
-  CheckReleaseOptions(options);
-  ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
-  AuthorityStore store(&api, options.record);
-  SetPaused(&store, paused);
-  if (paused) {
-    std::printf(
-        "%s is paused: no promotion, no rewind, no clone, no restart of a pod to rejoin\n"
-        "To go on: pg-rejoin resume\n",
-        options.record.c_str());
-  } else {
-    std::printf("%s is not paused: pods that waited for that go on by themselves\n",
-                options.record.c_str());
-  }
+int RunPauseCommand(const PodOptions& options, std::stop_token stop) {
+  ChangePause(options, true, std::move(stop));
+  std::printf(
+      "%s is paused: no promotion, no rewind, no clone, no restart of a pod to rejoin\n"
+      "To go on: pg-rejoin resume\n",
+      options.record.c_str());
+  return 0;
+}
+
+int RunResumeCommand(const PodOptions& options, std::stop_token stop) {
+  ChangePause(options, false, std::move(stop));
+  std::printf("%s is not paused: pods that waited for that go on by themselves\n",
+              options.record.c_str());
   return 0;
 }
 

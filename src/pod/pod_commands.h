@@ -27,8 +27,8 @@ struct ApproveFlags {
 };
 int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop);
 
-// paused: set the record's pause, or lift it.
-int RunPauseCommand(const PodOptions& options, bool paused, std::stop_token stop);
+int RunPauseCommand(const PodOptions& options, std::stop_token stop);
+int RunResumeCommand(const PodOptions& options, std::stop_token stop);
 
 struct StatusFlags {
   bool json = false;
