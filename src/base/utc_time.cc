@@ -29,7 +29,7 @@ std::string FormatUtc(int64_t unix_microseconds, int decimals) {
 }
 
 std::optional<int64_t> ParseUtc(std::string_view text) {
-  constexpr std::string_view kForm = "0000-00-00T00:00:00Z";
+  static constexpr std::string_view kForm = "0000-00-00T00:00:00Z";
   if (text.size() != kForm.size()) return std::nullopt;
   for (size_t i = 0; i < text.size(); ++i) {
     const bool digit = text[i] >= '0' && text[i] <= '9';

@@ -18,6 +18,7 @@ namespace {
 
 constexpr int kSchemaVersion = 1;
 constexpr size_t kCellBytesMax = 40;
+constexpr double kMicroseconds = 1e6;  // of a second
 constexpr const char* kPrimary = "primary";
 constexpr const char* kReplica = "replica";
 
@@ -112,9 +113,8 @@ std::string Cell(const std::optional<Value>& value, const Format& format) {
 Row MakeRow(const ReleaseStatus& status, const PodStatus& pod) {
   const auto as_number = [](uint64_t number) { return std::to_string(number); };
   const auto as_age = [&](int64_t time) {
-    constexpr int64_t kSecond = 1'000'000;
     // The pod's clock may be ahead of ours.
-    return FormatSpan(static_cast<double>(std::max<int64_t>(status.now - time, 0) / kSecond));
+    return FormatSpan(static_cast<double>(std::max<int64_t>(status.now - time, 0)) / kMicroseconds);
   };
   return {OrDash(pod.name),
           OrDash(pod.role) + (IsHolder(status, pod) ? "*" : ""),

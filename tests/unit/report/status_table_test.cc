@@ -150,6 +150,8 @@ TEST(StatusTableTest, ARecordThatNamesNobodyOrOneWhoIsGone) {
   ReleaseStatus status = Healthy();
   status.pods.pop_back();
   EXPECT_THAT(FindProblems(status), ElementsAre("db-1: the record's primary has no pod"));
+  // Labels stay as they are then, and say nothing against anybody.
+  status = Healthy();
   status.record = RecordStatus{};
   EXPECT_THAT(FindProblems(status), ElementsAre("the authority record names nobody"));
   EXPECT_THAT(StatusTable(status), HasSubstr("record: primary -, epoch -, timeline -, not paused"));
