@@ -1,6 +1,7 @@
-// What makes foreign bytes fit for a log line, and for JSON. Input: bytes.
+// What makes foreign bytes fit for a log line, and for JSON, and what reads a time. Input: bytes.
 #include "base/bytes.h"
 #include "base/error.h"
+#include "base/utc_time.h"
 #include "fuzz/fuzz.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -16,5 +17,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   Require(FromHex(ToHex(AsBytes(text)), &bytes) && bytes == text,
           "hexadecimal goes there and back");
   if (FromHex(text, &bytes)) Require(bytes.size() * 2 == text.size(), "two digits make a byte");
+
+  const auto time = ParseUtc(text);
+  if (time) Require(FormatUtc(*time, 0) == text, "a time is read as it is written");
   return 0;
 }

@@ -171,6 +171,7 @@ users:
     put("recovery_conf", "no-newline", b"host=new\nprimary_conninfo = 'a'")
     put("foreign_text", "mixed", b"caf\xc3\xa9 \x1b[31m\0\n end")
     put("foreign_text", "hex", b"00ffAb")
+    put("foreign_text", "time", b"2026-11-21T22:30:00Z")
 
 
 def main() -> None:
