@@ -44,7 +44,7 @@ def assert_a_person_sees_it(release, old, new):
     """status, pause and resume, with the rights that the agent has. A command that ends with another status fails."""
     table = release.agent(new, "status")
     rows = {row[0]: row for row in map(str.split, table.splitlines()) if row and row[0] in (old, new)}
-    assert rows[old][1:4] == ["replica", "2", "rewound"] and rows[old][5] == "5", table
+    assert rows[old][1:4] == ["replica", "2", "rejoined"] and rows[old][5] == "5", table
     assert rows[new][1] == "primary*" and table.endswith("all is well\n"), table
 
     release.agent(new, "pause")

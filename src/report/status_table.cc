@@ -45,13 +45,14 @@ std::string FormatSpan(double seconds) {
   return fmt::format("{:.0f} d", std::floor(seconds / 86400));
 }
 
-// What a healthy pod may have reported. "cloning" stays after the clone container is done: nobody
-// says so in the annotations; the role label does.
+// What a healthy pod may have reported. What has to be "rejoined" in the end is so for moments
+// only, and says more by its role label.
 bool IsEveryday(const PodStatus& pod) {
   static constexpr std::array kEveryday{OutcomeKind::kStarted,  OutcomeKind::kClaimed,
                                         OutcomeKind::kFollowed, OutcomeKind::kRewound,
                                         OutcomeKind::kResumed,  OutcomeKind::kCloning};
-  return std::any_of(kEveryday.begin(), kEveryday.end(),
+  return pod.outcome == kRejoined ||
+         std::any_of(kEveryday.begin(), kEveryday.end(),
                      [&](OutcomeKind kind) { return pod.outcome == OutcomeName(kind); });
 }
 

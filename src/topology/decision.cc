@@ -156,7 +156,7 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
   }
   if (evidence.record.paused) {
     return Wait("Paused", "a rewind is needed, but the authority record is paused",
-                "Remove the key \"paused\" from the record to continue.");
+                "`pg-rejoin resume` ends the pause.");
   }
   return Act(Action::kRewind, "Diverged",
              fmt::format("WAL ends at {}, past the fork at {} where {} went its own way",
