@@ -242,7 +242,8 @@ class Cluster:
         return self.sql(query, database, args)[0][0]
 
     def databases(self) -> list:
-        return [r[0] for r in self.sql("SELECT datname FROM pg_database WHERE datallowconn ORDER BY datname")]
+        """Without those whose DROP was cut short: nobody can connect to them (datconnlimit -2)."""
+        return [r[0] for r in self.sql("SELECT datname FROM pg_database WHERE datallowconn AND datconnlimit <> -2 ORDER BY datname")]
 
     # -- WAL positions ------------------------------------------------------------------------
 

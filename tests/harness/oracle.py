@@ -261,6 +261,10 @@ def verify(target: Cluster, source: Cluster, *, full=True, checksums=True, setti
         raise Difference("the target started as a primary")
     if primary is not source:
         source.wait_replay(primary.flush_lsn())
+        if holds_left_over_locks(source):
+            source.stop("fast")
+            source.start()
+            source.wait_replay(primary.flush_lsn())
     target.wait_replay(primary.flush_lsn())
 
     arrives(target, primary)
