@@ -347,11 +347,13 @@ void SourceWal::SetDivergedAside() {
   KillPoint("diverged-wal-aside");
 }
 
-// Without a status file a promoted server archives the segment, maybe for the second time. One that
-// is still to be archived stays so: the target's copy may be the only one.
+// Without a status file a promoted server archives the segment, or the NAME.partial or
+// NAME.*.backup of one, maybe for the second time: Patroni removes all status files before a
+// rewind, and a command that overwrites nothing then fails for ever. What is still to be archived
+// stays so: the target's copy may be the only one.
 void SourceWal::MarkArchived(const std::string& name, const std::set<std::string>& statuses) {
-  if (!WalSegmentName::Parse(name) || statuses.contains(name + ".ready") ||
-      statuses.contains(name + ".done")) {
+  if (!WalSegmentName::Parse(name.substr(0, WalSegmentName::kLength)) ||
+      statuses.contains(name + ".ready") || statuses.contains(name + ".done")) {
     return;
   }
   target_.OpenWriter(StatusPath(name, "done"), /*truncate=*/false);

@@ -14,7 +14,7 @@ from pathlib import Path
 import psycopg2
 
 from . import environment as envm
-from .cluster import REWIND_PASSWORD, Cluster, ServerFailed, alive, free_port, kill_all
+from .cluster import HBA, REWIND_PASSWORD, Cluster, ServerFailed, alive, free_port, kill_all
 
 SCOPE = "story"
 
@@ -96,7 +96,6 @@ class PatroniNode(Cluster):
     def __init__(self, directory: Path, major: int, name: str, etcd: Etcd, rewind: Path, archive: Path):
         super().__init__(directory, major, name, tcp=True)
         self.etcd = etcd
-        self.rewind = rewind
         self.archive = archive
         self.api = free_port()
         self.log_directory = directory / f"{name}.patroni"
@@ -104,7 +103,13 @@ class PatroniNode(Cluster):
         envm.give(self.log_directory)
         self.patroni_log = self.log_directory / "patroni.log"
         self.file = directory / f"{name}.yml"
-        self.file.write_text(json.dumps(self._configuration(), indent=1))  # YAML, too
+        self.begun = 0  # where the present Patroni's part of its log begins
+        self.use(rewind)
+
+    def use(self, rewind: Path) -> None:
+        """From its next start on, Patroni calls that program in pg_rewind's place."""
+        self.rewind = rewind
+        self.file.write_text(json.dumps(self._configuration(), indent=1))  # which is YAML, too
 
     def _configuration(self) -> dict:
         clients = envm.client_bin(self.major)
@@ -137,6 +142,7 @@ class PatroniNode(Cluster):
 
     def spawn(self, extra: dict | None = None) -> subprocess.Popen:
         """`extra` is Patroni's environment."""
+        self.begun = self.patroni_log.stat().st_size if self.patroni_log.exists() else 0
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 [envm.patroni_program(), self.file], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
@@ -150,14 +156,18 @@ class PatroniNode(Cluster):
         self.process.wait(timeout)
         self.process = None
 
+    def postmaster(self) -> int:
+        """Its process id, as the server has noted it; 0 where it has not."""
+        file = self.data / "postmaster.pid"
+        return int(file.read_text().split("\n", 1)[0]) if file.exists() else 0
+
     def kill(self) -> None:
         """Patroni first: it would start the server again."""
         if self.process:
             self.process.kill()
             self.process.wait(30)
             self.process = None
-        pid_file = self.data / "postmaster.pid"
-        postmaster = int(pid_file.read_text().split("\n", 1)[0]) if pid_file.exists() else 0
+        postmaster = self.postmaster()
         if not postmaster or not alive(postmaster):
             return
         children = kill_all(postmaster)
@@ -167,36 +177,55 @@ class PatroniNode(Cluster):
     def cut_off_others(self) -> None:
         """No standby and no archive gets anything from this node any more."""
         self.cut.touch()
-        hba = self.data / "pg_hba.conf"
-        hba.write_text("host replication all all reject\n" + hba.read_text())
+        (self.data / "pg_hba.conf").write_text("host replication all all reject\n" + HBA)
         self.sql("SELECT pg_reload_conf()")
         self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_replication")
         wait(lambda: not self.sql("SELECT 1 FROM pg_stat_replication"), f"somebody follows {self.name}")
+
+    def heal(self) -> None:
+        """Undoes it. The server is down."""
+        self.cut.unlink()
+        (self.data / "pg_hba.conf").write_text(HBA)
 
     def switch_to(self, other: "PatroniNode") -> None:
         body = json.dumps({"leader": self.name, "candidate": other.name}).encode()
         with urllib.request.urlopen(f"http://127.0.0.1:{self.api}/switchover", body, timeout=60) as answer:
             assert answer.status == 200, answer.read()
+        other.wait_leads()
+        self.wait_streams()
+
+    def wait_archived(self) -> None:
+        """Until this primary has archived all that it knows of, and may remove old WAL."""
+        self.sql("ALTER SYSTEM SET wal_keep_size = 0")
+        self.sql("SELECT pg_reload_conf()")
+        self.sql("SELECT pg_switch_wal()")
+        self.sql("CHECKPOINT")
+        status = self.data / "pg_wal/archive_status"
+        wait(lambda: not list(status.glob("*.ready")), lambda: f"{list(status.iterdir())} archived\n{self.log_tail()}")
 
     # -- what Patroni says ----------------------------------------------------------------------
 
     def said(self) -> str:
-        return self.patroni_log.read_text(errors="replace") if self.patroni_log.exists() else ""
+        """By the Patroni that was started last."""
+        return self.patroni_log.read_bytes()[self.begun:].decode(errors="replace") if self.patroni_log.exists() else ""
 
-    def wait_said(self, text: str, after: int = 0, timeout: float = 90) -> None:
-        """Waits for `text` in what Patroni's log has behind the first `after` characters."""
-        wait(lambda: text in self.said()[after:], lambda: f"{text!r} in\n{self.said()[-6000:]}", timeout)
+    def wait_said(self, text: str) -> None:
+        wait(lambda: text in self.said(), lambda: f"{text!r} in\n{self.said()}")
+
+    def rewinds(self) -> int:
+        """How often it has called the program, but for --help."""
+        return self.said().count("running pg_rewind from dbname=")
 
     def wait_leads(self) -> None:
         """Until it is the primary, and the others may know that they can be rewound from it."""
-        wait(self._leads, lambda: f"{self.name} leads\n{self.said()[-6000:]}\n{self.log_tail()}")
+        wait(self._leads, lambda: f"{self.name} leads\n{self.said()}\n{self.log_tail()}")
 
     def _leads(self) -> bool:
         member = self.etcd.member(self.name)
         return member.get("role") == "primary" and "checkpoint_after_promote" not in member  # False is its one value
 
     def wait_streams(self) -> None:
-        wait(self._streams, lambda: f"{self.name} streams\n{self.said()[-6000:]}\n{self.log_tail()}")
+        wait(self._streams, lambda: f"{self.name} streams\n{self.said()}\n{self.log_tail()}")
 
     def _streams(self) -> bool:
         try:

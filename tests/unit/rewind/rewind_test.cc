@@ -240,6 +240,25 @@ TEST_F(Rewound, SegmentsThatStayAreArchivedAsBeforeAndOthersNever) {
   EXPECT_FALSE(fs::exists(status("000000010000000000000004.done")));
 }
 
+// The server archives them, too, as soon as it may remove them.
+TEST_F(Rewound, PartialSegmentsAndBackupHistoriesThatStayAreNotArchivedAgain) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  const auto status = [&](const std::string& name) {
+    return fs::exists(data() / "pg_wal/archive_status" / name);
+  };
+  const std::string segment = "000000010000000000000001";
+  for (const char* suffix : {".partial", ".00000028.backup", ".00000080.backup"}) {
+    WriteText(data() / "pg_wal" / (segment + suffix), "");
+  }
+  WriteText(data() / "pg_wal/archive_status" / (segment + ".00000080.backup.ready"), "");
+  RunRewind(data(), cluster);
+  EXPECT_TRUE(status(segment + ".partial.done"));
+  EXPECT_TRUE(status(segment + ".00000028.backup.done"));
+  EXPECT_TRUE(status(segment + ".00000080.backup.ready"));
+  EXPECT_FALSE(status(segment + ".00000080.backup.done"));
+}
+
 TEST_F(Rewound, FilesOfSeveralRangesAreCopiedWhole) {
   SyntheticCluster cluster;
   std::string& content = cluster.source.files["pg_xact/0000"];
