@@ -77,6 +77,7 @@ def test_killed_leader(pair, etcd, seed, tool):
         assert "of WAL of the target will be discarded" in a.said(), a.said()  # no other program says that
     a.wait_streams()
     b.switch_to(a)
+    tool.expect(upstream_lacks="archives again what the dead leader had archived, for ever")
     a.wait_archived()
     assert (a.rewinds(), b.rewinds()) == (1, 0)
     prove(b, a)
