@@ -3,7 +3,7 @@
 #
 #   scripts/deps.sh build     compiler and libraries
 #   scripts/deps.sh test      test tools: GoogleTest, pytest
-#   scripts/deps.sh servers   PostgreSQL 14-18 (scripts/servers.sh)
+#   scripts/deps.sh servers   PostgreSQL 14-18, Patroni (scripts/servers.sh)
 #   scripts/deps.sh helm      Helm 3 and 4
 #   scripts/deps.sh cluster   the test cluster, compiled (e2e/cluster)
 #   scripts/deps.sh lint      formatter and linters
