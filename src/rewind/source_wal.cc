@@ -87,6 +87,7 @@ std::string SourceWal::SourceName(uint64_t segment) const {
 
 LocalWalFiles SourceWal::OpenStaged() const {
   return LocalWalFiles(
+      target_.FullPath(kStagedDirectory),
       [this](const std::string& name) {
         UniqueFd fd = target_.OpenFile(StagedPath(name));
         if (!fd.valid() && installed_) fd = target_.OpenFile("pg_wal/" + name);
@@ -111,8 +112,9 @@ void SourceWal::BeginLine() {
 void SourceWal::StagePrefix() {
   const uint64_t segment = SegmentOf(fork_.lsn);
   const std::string staged = StagedPath(SourceName(segment));
-  LocalWalFiles own([this](const std::string& name) { return target_.OpenWal(name); },
-                    facts_.target_history, segment_size_);
+  LocalWalFiles own(
+      target_.FullPath("pg_wal"), [this](const std::string& name) { return target_.OpenWal(name); },
+      facts_.target_history, segment_size_);
   TargetWriter writer = target_.OpenWriter(staged, /*truncate=*/false);
   CopySegmentPart(own, segment, fork_.lsn.value % segment_size_, writer);
 }
@@ -413,6 +415,7 @@ void SourceWal::Install(Lsn end) {
 // replays the old timeline, from the file of that name (XLogReadDetermineTimeline in xlogutils.c).
 void SourceWal::InstallSuperseded(Lsn end) {
   LocalWalFiles installed(
+      target_.FullPath("pg_wal"),
       [this](const std::string& name) { return target_.OpenFile("pg_wal/" + name); }, history_,
       segment_size_);
   const auto& entries = history_.entries();

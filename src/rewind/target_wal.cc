@@ -33,8 +33,10 @@ TimelineHistory ReadTargetHistory(const TargetDirectory& target, TimelineId time
 
 TargetWal::TargetWal(const TargetDirectory& target, const ControlFile& control,
                      TimelineHistory history)
-    : files_([&target](const std::string& name) { return target.OpenWal(name); },
-             std::move(history), control.wal_segment_size()),
+    : files_(
+          target.FullPath("pg_wal"),
+          [&target](const std::string& name) { return target.OpenWal(name); }, std::move(history),
+          control.wal_segment_size()),
       reader_(files_, LayoutOf(control)) {}
 
 WalTail FindEndOfWal(WalReader& reader, Lsn from) {

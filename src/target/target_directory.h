@@ -58,6 +58,8 @@ class TargetDirectory {
   void ListFiles(const std::function<void(TargetFile)>& visit) const;
   // Invalid descriptor: no such file.
   UniqueFd OpenFile(const std::string& path) const;
+  // For messages: path as it is outside.
+  std::string FullPath(const std::string& path) const { return pgdata_ + "/" + path; }
   // nullopt: no such file. Throws when it is longer than bytes_max.
   std::optional<std::string> ReadFile(const std::string& path, size_t bytes_max) const;
   bool Exists(const std::string& path) const;

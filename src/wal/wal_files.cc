@@ -1,5 +1,7 @@
 #include "wal/wal_files.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include "base/error.h"
 #include "base/file_access.h"
 #include "pgdata/wal_segment_name.h"
@@ -36,6 +38,12 @@ size_t LocalWalFiles::Read(uint64_t segment, uint32_t offset, MutableBytes out) 
   const auto got = ReadAt(fd_, offset, out);
   if (!got) throw SystemError(ErrorKind::kTargetFailed, "could not read WAL segment");
   return *got;
+}
+
+std::string LocalWalFiles::Missing(uint64_t segment) const {
+  if (current_ == segment && fd_.valid()) return {};
+  return fmt::format("could not open file \"{}/{}\": No such file or directory", directory_,
+                     SegmentFileCandidates(history_, segment, segment_size_).front());
 }
 
 }  // namespace pgrejoin

@@ -49,14 +49,16 @@ const std::byte* WalReader::LoadPage(Lsn page_start) {
                       page_start - chunk_start_ + kPageBytes <= chunk_bytes_;
   if (!cached) {
     const Lsn start{page_start.value & ~static_cast<uint64_t>(kChunkBytes - 1)};
-    chunk_bytes_ = files_.Read(start.value / layout_.segment_size,
-                               static_cast<uint32_t>(start.value % layout_.segment_size), chunk_);
+    const uint64_t segment = start.value / layout_.segment_size;
+    chunk_bytes_ =
+        files_.Read(segment, static_cast<uint32_t>(start.value % layout_.segment_size), chunk_);
     chunk_start_ = start;
     chunk_loaded_ = true;
     has_valid_page_ = false;
     if (page_start - start + kPageBytes > chunk_bytes_) {
       chunk_loaded_ = false;
-      page_problem_ = fmt::format("no WAL at {}", page_start.ToString());
+      page_problem_ = chunk_bytes_ == 0 ? files_.Missing(segment) : "";
+      if (page_problem_.empty()) page_problem_ = fmt::format("no WAL at {}", page_start.ToString());
       return nullptr;
     }
   }

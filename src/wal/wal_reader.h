@@ -30,8 +30,9 @@ struct WalLayout {
 };
 
 struct EndOfWal {
-  Lsn lsn;             // end of the last record
-  std::string reason;  // why there is no record: "invalid record length", "no such segment", ...
+  Lsn lsn;  // end of the last record
+  std::string
+      reason;  // why there is no record: "invalid record length", "could not open file", ...
   // How long the record that is not whole says it is; 0 when there is not even a length.
   uint32_t record_bytes = 0;
   // Everything before it is valid pages and, but for its checksum, the record that is not whole.

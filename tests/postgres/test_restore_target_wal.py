@@ -63,7 +63,10 @@ def untouched(run, before: dict, node, reason: str) -> None:
 def test_without_it_is_refused(prepared, target, tool):
     set_command(target, copy_command(target))
     before = tree.snapshot(target.data)
-    untouched(tool.rewind(target.data, prepared.conninfo(), "-R"), before, target, "could not read WAL record")
+    run = tool.rewind(target.data, prepared.conninfo(), "-R")
+    untouched(run, before, target, "could not read WAL record")
+    # By this Patroni knows what to fetch, where it passes no --restore-target-wal (14).
+    assert re.search(f'could not open file "{target.data}/pg_wal/{SEGMENT.pattern}": No such file', run.output), run.describe()
 
 
 def test_configuration_elsewhere(prepared, target, tool, directory):

@@ -71,6 +71,7 @@ Tree WithoutOurs(Tree tree) {
 // Walks the directory's own WAL as the server will, from the label to its end.
 EndOfWal Replayable(const fs::path& data, const SyntheticCluster& cluster, Lsn from) {
   LocalWalFiles files(
+      (data / "pg_wal").string(),
       [&](const std::string& name) {
         return UniqueFd(::open((data / "pg_wal" / name).c_str(), O_RDONLY | O_CLOEXEC));
       },

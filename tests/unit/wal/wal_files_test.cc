@@ -39,6 +39,7 @@ class LocalFiles : public ::testing::Test {
   void Make(const std::string& name, const std::string& content) { files_[name] = content; }
   LocalWalFiles Open(const char* history) {
     return LocalWalFiles(
+        "/data/pg_wal",
         [this](const std::string& name) {
           ++opened_;
           const auto file = files_.find(name);
@@ -58,6 +59,17 @@ class LocalFiles : public ::testing::Test {
   std::map<std::string, std::string> files_;
   int opened_ = 0;
 };
+
+// Patroni looks for the whole of it, and for a name below a directory pg_wal.
+TEST_F(LocalFiles, ASegmentThatIsMissingIsNamedInPgRewindsWords) {
+  Make("000000010000000000000003", "old");
+  LocalWalFiles files = Open("1@0/0,2@0/480000");
+  Read(files, 3, 0, 10);
+  EXPECT_EQ(files.Missing(3), "");
+  EXPECT_EQ(files.Missing(2),
+            "could not open file \"/data/pg_wal/000000010000000000000002\": "
+            "No such file or directory");
+}
 
 TEST_F(LocalFiles, FallsBackToTheOlderTimelineInTheSwitchSegment) {
   Make("000000010000000000000003", "old");
