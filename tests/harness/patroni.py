@@ -6,6 +6,8 @@ The directory has no pg_basebackup, so a node that comes back was rewound, or wa
 
 import base64
 import json
+import random
+import socket
 import subprocess
 import time
 import urllib.request
@@ -14,7 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from . import environment as envm
-from .cluster import HBA, REWIND_PASSWORD, Cluster, ServerFailed, alive, free_port, kill_all
+from .cluster import HBA, REWIND_PASSWORD, Cluster, ServerFailed, alive, kill_all
 
 SCOPE = "story"
 
@@ -42,12 +44,24 @@ def wait(condition, what: str, timeout: float = 90):
     return found
 
 
+def listening_port() -> int:
+    """Bound seconds later only, so it is none that the kernel gives to connections meanwhile (32768 and above)."""
+    while True:
+        port = random.SystemRandom().randrange(15000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+
+
 class Etcd:
     """One member, in memory or on disk as the test directory is."""
 
     def __init__(self, directory: Path):
-        self.port = free_port()
-        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{free_port()}"
+        self.port = listening_port()
+        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{listening_port()}"
         data = directory / "etcd"
         with open(directory / "etcd.log", "ab") as log:
             self.process = subprocess.Popen(
@@ -95,9 +109,10 @@ class PatroniNode(Cluster):
 
     def __init__(self, directory: Path, major: int, name: str, etcd: Etcd, rewind: Path, archive: Path):
         super().__init__(directory, major, name, tcp=True)
+        self.port = listening_port()
         self.etcd = etcd
         self.archive = archive
-        self.api = free_port()
+        self.api = listening_port()
         self.log_directory = directory / f"{name}.patroni"
         self.log_directory.mkdir()
         envm.give(self.log_directory)
