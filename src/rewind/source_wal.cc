@@ -22,6 +22,7 @@ constexpr uint64_t kPageBytes = 8192;
 constexpr size_t kCopyBytes = 1 << 20;
 // A run that is killed keeps the WAL up to the first gap, so no connection may run far ahead.
 constexpr uint64_t kFetchBytes = 256 << 10;
+constexpr uint64_t kFetchAloneBytes = 4 << 20;
 constexpr size_t kFetchesAhead = 12;
 constexpr size_t kHistoryBytesMax = 16 << 20;
 
@@ -181,9 +182,11 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
 }
 
 void SourceWal::Fetch(Lsn from, Lsn flush, const SourceWalOptions& options) {
-  const CopierOptions in_order{.connections = options.connections,
+  const int connections = std::min<int>(options.connections, kFetchesAhead);
+  // One connection leaves no gap, and a round trip for each small piece would only make it slow.
+  const CopierOptions in_order{.connections = connections,
                                .stop = options.stop,
-                               .batch_bytes = kFetchBytes,
+                               .batch_bytes = connections == 1 ? kFetchAloneBytes : kFetchBytes,
                                .batches_ahead = kFetchesAhead};
   Copier copier(source_, target_, in_order,
                 [&](const CopyRange&, uint64_t bytes) { options.on_bytes(bytes); });

@@ -15,8 +15,8 @@ constexpr uint32_t kSegmentBytesMin = 1 << 20;
 constexpr uint32_t kSegmentBytesMax = 1 << 30;
 
 uint32_t SegmentSizeOf(const ConnectOptions& server) {
-  const std::string text =
-      RunSql(server, "SELECT setting FROM pg_catalog.pg_settings WHERE name = 'wal_segment_size'");
+  const std::string text = RunSql(
+      server, "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))");
   uint32_t bytes = 0;
   const auto read = std::from_chars(text.data(), text.data() + text.size(), bytes);
   if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||

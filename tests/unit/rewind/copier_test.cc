@@ -233,7 +233,9 @@ TEST_F(CopierTest, NoBatchRunsFarAheadOfOneThatIsNotWritten) {
   std::jthread adder([&] {
     for (uint64_t at = 0; at < 100; ++at) copier.Add({"a", "a", at * kBatch, kBatch});
   });
-  while (furthest < (3 + kAhead - 1) * kBatch) std::this_thread::sleep_for(milliseconds(1));
+  for (int i = 0; i < 10'000 && furthest < (3 + kAhead - 1) * kBatch; ++i) {
+    std::this_thread::sleep_for(milliseconds(1));
+  }
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_EQ(furthest, (3 + kAhead - 1) * kBatch);
   {
