@@ -196,6 +196,14 @@ void AddPodOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_MEMBERS");
 }
 
+// init obeys it, and the sidecar leaves a standby alone that init might refuse to rewind.
+void AddDiscardLimitOption(CLI::App* command, PodOptions* options) {
+  command
+      ->add_option("--max-discarded-transactions", options->max_discarded_transactions,
+                   "refuse a rewind that would lose more (default: no limit)")
+      ->envname("PG_REJOIN_MAX_DISCARDED_TRANSACTIONS");
+}
+
 void AddSidecarOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
   command
@@ -206,10 +214,12 @@ void AddSidecarOptions(CLI::App* command, PodOptions* options) {
       ->add_flag("--restart-pod", options->restart_pod,
                  "delete the own pod when its server has to follow another primary")
       ->envname("PG_REJOIN_RESTART_POD");
+  AddDiscardLimitOption(command, options);
 }
 
 void AddInitOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
+  AddDiscardLimitOption(command, options);
   command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
   command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
       ->envname("PG_REJOIN_PRIMARY_SERVICE");
@@ -221,10 +231,6 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_CONNECTIONS")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
-  command
-      ->add_option("--max-discarded-transactions", options->max_discarded_transactions,
-                   "refuse a rewind that would lose more (default: no limit)")
-      ->envname("PG_REJOIN_MAX_DISCARDED_TRANSACTIONS");
   // CLI11 takes an empty variable for an absent one; here it means "do not hand over the gate".
   const char* bin_dir = std::getenv("PG_REJOIN_BIN_DIR");
   if (bin_dir != nullptr) options->bin_dir = bin_dir;
@@ -269,14 +275,16 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
 void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* flags) {
   AddClusterOptions(command, options);
   command->add_option("--pod", flags->pod, "the pod that may (default: this one)");
-  command->add_flag("--discard", flags->discard,
-                    "not to lead: to be rewound although that discards more transactions than "
-                    "--max-discarded-transactions");
+  command->add_option("--discard", flags->discard,
+                      "not to lead: to be rewound although that discards so many transactions, "
+                      "more than --max-discarded-transactions");
   command->add_option("--system-identifier", flags->system_identifier,
                       "default: what the pod has published");
   command->add_option("--history", flags->history, "default: what the pod has published");
   command->footer(
-      "Example: kubectl exec db-0 -c rejoin-init -- pg-rejoin approve\n"
+      "Examples:\n"
+      "  kubectl exec db-0 -c rejoin-init -- pg-rejoin approve\n"
+      "  kubectl exec db-1 -c rejoin -- pg-rejoin approve --pod db-0 --discard 92\n"
       "For a pod that waits because nobody with authority says who is primary: it may start\n"
       "read-write. With --discard, for a pod that refuses a rewind because it would lose too "
       "much.\n"

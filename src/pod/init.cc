@@ -207,15 +207,17 @@ class InitRun {
     rewind.on_progress = [&](const RewindProgress& progress) {
       meter.Update(progress, ProgressMeter::Clock::now());
     };
-    if (!IsApproved(ApprovalKind::kDiscard, before, evidence)) {
-      rewind.discarded_transactions_max = options_.max_discarded_transactions;
+    rewind.discarded_transactions_max = options_.max_discarded_transactions;
+    if (rewind.discarded_transactions_max) {
+      const uint64_t approved = ApprovedDiscard(before, evidence).value_or(0);
+      rewind.discarded_transactions_max = std::max(*rewind.discarded_transactions_max, approved);
     }
     rewind.stop = stop_;
     outcome.rewind = outside_.rewind(*lock_, *source, rewind);
     NoteBranchOf(*evidence.primary_identity);
     outcome.local = before;
     Describe(&outcome, evidence);
-    if (evidence.record.approval) DropUnusedApproval();
+    if (evidence.record.approval || evidence.record.discard) DropApprovals();
     return outcome;
   }
 
@@ -225,7 +227,7 @@ class InitRun {
   }
 
   // What was done is right whether or not this succeeds.
-  void DropUnusedApproval() {
+  void DropApprovals() {
     try {
       DropApproval(&discovery_.store(), options_.pod_name);
     } catch (const Error& error) {

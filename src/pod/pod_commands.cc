@@ -180,11 +180,15 @@ int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std:
 
 int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop) {
   CheckRecordOptions(options);
+  if (flags.discard && flags.pod.empty()) {
+    // It is run in another pod: the one that refused has no container to run it in.
+    throw Error(ErrorKind::kUsage, "--discard needs --pod",
+                "Name the pod that refused its rewind.");
+  }
   ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
   AuthorityStore store(&api, options.record);
   Approval approval;
   approval.pod = flags.pod.empty() ? options.pod_name : flags.pod;
-  approval.kind = flags.discard ? ApprovalKind::kDiscard : ApprovalKind::kLead;
   const std::optional<Pod> pod = api.GetPod(approval.pod);
   approval.history =
       flags.history.empty() ? PublishedState(pod, options, "history") : flags.history;
@@ -198,10 +202,11 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
                 "pod " + approval.pod + " has not published its system identifier and history",
                 "Wait until its init container does, or give --system-identifier and --history.");
   }
-  Approve(&store, approval);
-  const char* what = flags.discard ? "discard what it alone has committed" : "start read-write";
+  Approve(&store, approval, flags.discard);
+  const std::string what =
+      flags.discard ? fmt::format("discard {} transactions", *flags.discard) : "start read-write";
   std::printf("%s may %s once, with system identifier %llu and history %s\n", approval.pod.c_str(),
-              what, static_cast<unsigned long long>(approval.system_identifier),
+              what.c_str(), static_cast<unsigned long long>(approval.system_identifier),
               approval.history.c_str());
   return 0;
 }

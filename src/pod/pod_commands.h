@@ -19,8 +19,9 @@ struct PromoteFlags {
 int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop);
 
 struct ApproveFlags {
-  std::string pod;       // whom to approve; "" = our own
-  bool discard = false;  // it may lose more than the limit, and not lead
+  std::string pod;  // whom to approve; "" = our own
+  // Not to lead, but to lose so many transactions in a rewind.
+  std::optional<uint64_t> discard;
   // What the approval is bound to; "" = what the pod has published about itself.
   std::string system_identifier;
   std::string history;

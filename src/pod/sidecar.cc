@@ -108,21 +108,26 @@ void Sidecar::Sync(LocalRole role) {
   if (holder && role == LocalRole::kUnknown) return;
   const std::optional<Pod> own = LabelFollower(role);
   if (holder) return;
-  RejoinIfNeeded(role, read.record);
+  if (ComparisonIsDue(role)) {
+    Try(&compare_complaints_, [&] { RejoinIfNeeded(role, read.record); });
+  }
   if (own && role == LocalRole::kInRecovery) ProveRejoin(*own, read.record);
+}
+
+bool Sidecar::ComparisonIsDue(LocalRole role) const {
+  if (role == LocalRole::kUnknown || restarted_) return false;
+  const bool due = !last_compared_ || *last_sync_ - *last_compared_ >= kCompareInterval;
+  return due || role == LocalRole::kReadWrite;
 }
 
 // What init would do to this server's directory, were it asked now. It is asked by making the pod
 // anew.
 void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
   const bool read_write = role == LocalRole::kReadWrite;
-  const bool due = !last_compared_ || *last_sync_ - *last_compared_ >= kCompareInterval;
-  if (role == LocalRole::kUnknown || restarted_ || (!read_write && !due)) return;
   last_compared_ = last_sync_;
-  compare_complaints_.BeginRound();
   if (read_write) {
-    complaints_.Say("this server runs read-write although the authority record names " +
-                    record.primary);
+    compare_complaints_.Say("this server runs read-write although the authority record names " +
+                            record.primary);
   }
   const SourceIdentity own = IdentifyOwn();
   DirectoryState local;
@@ -136,11 +141,15 @@ void Sidecar::RejoinIfNeeded(LocalRole role, const AuthorityRecord& record) {
       decision.action == Action::kRewind || (read_write && decision.action == Action::kFollow);
   const bool was_diverged = std::exchange(diverged_, must_rejoin);
   if (!must_rejoin || record.paused) {
-    if (read_write) complaints_.Say(decision.message);
+    if (read_write) compare_complaints_.Say(decision.message);
     return;
   }
   if (!read_write && (!was_diverged || !WalIsKept(local, evidence))) return;
-  if (!options_.restart_pod) return complaints_.Say(RestartByHand(options_, decision.message));
+  // Only init sees what would be discarded: a standby might be refused, and be down.
+  const bool limited = !read_write && options_.max_discarded_transactions;
+  if (!options_.restart_pod || limited) {
+    return compare_complaints_.Say(RestartByHand(options_, decision.message));
+  }
   RestartPod(outside_.api, options_, decision.message);
   restarted_ = true;
 }

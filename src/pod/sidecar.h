@@ -13,7 +13,8 @@
 // - A server that has to follow another pod, which the record names and which has confirmed that it
 //   is primary, gets a new pod: at once if it runs read-write, and if it is a standby that has WAL
 //   past the fork, after two looks. Not while the record is paused, nor where the histories alone
-//   make init refuse. A standby for which WAL from the fork on is gone goes on answering reads.
+//   make init refuse. A standby for which WAL from the fork on is gone, or whose rewind a limit
+//   might refuse (--max-discarded-transactions), goes on answering reads.
 // - After a rejoin it is proven that the server follows (pod/rejoin_proof.h).
 // - The passfile follows the Secret.
 #pragma once
@@ -58,6 +59,7 @@ class Sidecar {
  private:
   void Sync(LocalRole role);
   std::optional<Pod> LabelFollower(LocalRole role);
+  bool ComparisonIsDue(LocalRole role) const;
   void RejoinIfNeeded(LocalRole role, const AuthorityRecord& record);
   bool WalIsKept(const DirectoryState& local, const Evidence& evidence);
   void ProveRejoin(const Pod& own, const AuthorityRecord& record);

@@ -79,8 +79,10 @@ void CheckDiscarded(const RewindResult& rewind, const std::optional<uint64_t>& t
                           "{} to {}, and the limit is {}",
                           rewind.discarded_transactions, rewind.discarded_from, rewind.discarded_to,
                           *transactions_max),
-              "Look which of the two servers has the data that counts. If this one's may go, raise "
-              "the limit, or approve it once (in Kubernetes: pg-rejoin approve --discard).");
+              fmt::format("Look which of the two servers has the data that counts. If this one's "
+                          "may go, raise the limit, or approve it once (in another pod's container "
+                          "\"rejoin\": pg-rejoin approve --pod THIS_POD --discard {}).",
+                          rewind.discarded_transactions));
 }
 
 // A second run after something failed must find the directory that the first one left.

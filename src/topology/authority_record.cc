@@ -17,8 +17,10 @@ constexpr const char* kPaused = "paused";
 constexpr const char* kApprovalPod = "approval-pod";
 constexpr const char* kApprovalSystemIdentifier = "approval-system-identifier";
 constexpr const char* kApprovalHistory = "approval-history";
-constexpr const char* kApprovalFor = "approval-for";
-constexpr const char* kDiscard = "discard";
+constexpr const char* kDiscardPod = "discard-pod";
+constexpr const char* kDiscardSystemIdentifier = "discard-system-identifier";
+constexpr const char* kDiscardHistory = "discard-history";
+constexpr const char* kDiscardTransactions = "discard-transactions";
 constexpr size_t kPodNameBytesMax = 253;
 
 using Data = std::map<std::string, std::string>;
@@ -59,6 +61,15 @@ std::optional<std::string> OrNothing(bool present, std::string value) {
   return value;
 }
 
+std::optional<Approval> GetApproval(const Data& data, const char* pod_key,
+                                    const char* system_identifier_key, const char* history_key) {
+  const std::string pod = GetPodName(data, pod_key);
+  if (pod.empty()) return std::nullopt;
+  const auto system_identifier = GetNumber<uint64_t>(data, system_identifier_key);
+  if (!system_identifier) Malformed(system_identifier_key, "");
+  return Approval{pod, *system_identifier, Get(data, history_key)};
+}
+
 }  // namespace
 
 AuthorityRecord ParseAuthorityRecord(const Data& data) {
@@ -81,14 +92,11 @@ AuthorityRecord ParseAuthorityRecord(const Data& data) {
   const std::string paused = Get(data, kPaused);
   if (paused != "" && paused != "true" && paused != "false") Malformed(kPaused, paused);
   record.paused = paused == "true";
-  const std::string approved_pod = GetPodName(data, kApprovalPod);
-  if (!approved_pod.empty()) {
-    const auto system_identifier = GetNumber<uint64_t>(data, kApprovalSystemIdentifier);
-    if (!system_identifier) Malformed(kApprovalSystemIdentifier, "");
-    const std::string what = Get(data, kApprovalFor);
-    if (!what.empty() && what != kDiscard) Malformed(kApprovalFor, what);
-    record.approval = Approval{approved_pod, *system_identifier, Get(data, kApprovalHistory),
-                               what.empty() ? ApprovalKind::kLead : ApprovalKind::kDiscard};
+  record.approval = GetApproval(data, kApprovalPod, kApprovalSystemIdentifier, kApprovalHistory);
+  if (const auto of = GetApproval(data, kDiscardPod, kDiscardSystemIdentifier, kDiscardHistory)) {
+    const auto transactions = GetNumber<uint64_t>(data, kDiscardTransactions);
+    if (!transactions) Malformed(kDiscardTransactions, "");
+    record.discard = DiscardApproval{*of, *transactions};
   }
   // An emptied "primary" beside a later epoch is a damaged record, not an unclaimed one.
   if (record.primary.empty() && (record.epoch != 0 || record.system_identifier)) {
@@ -100,6 +108,8 @@ AuthorityRecord ParseAuthorityRecord(const Data& data) {
 KeyChanges AuthorityRecordToData(const AuthorityRecord& record) {
   const bool approved = record.approval.has_value();
   const Approval approval = record.approval.value_or(Approval{});
+  const bool discards = record.discard.has_value();
+  const DiscardApproval discard = record.discard.value_or(DiscardApproval{});
   return {
       {kSystemIdentifier, OrNothing(record.system_identifier.has_value(),
                                     std::to_string(record.system_identifier.value_or(0)))},
@@ -113,7 +123,11 @@ KeyChanges AuthorityRecordToData(const AuthorityRecord& record) {
       {kApprovalPod, OrNothing(approved, approval.pod)},
       {kApprovalSystemIdentifier, OrNothing(approved, std::to_string(approval.system_identifier))},
       {kApprovalHistory, OrNothing(approved, approval.history)},
-      {kApprovalFor, OrNothing(approved && approval.kind == ApprovalKind::kDiscard, kDiscard)},
+      {kDiscardPod, OrNothing(discards, discard.data.pod)},
+      {kDiscardSystemIdentifier,
+       OrNothing(discards, std::to_string(discard.data.system_identifier))},
+      {kDiscardHistory, OrNothing(discards, discard.data.history)},
+      {kDiscardTransactions, OrNothing(discards, std::to_string(discard.transactions))},
   };
 }
 

@@ -19,20 +19,22 @@
 
 namespace pgrejoin {
 
-// What a person lets a pod do, once.
-enum class ApprovalKind {
-  kLead,    // start read-write
-  kDiscard  // lose more transactions in a rewind than the limit
-};
-
-// It holds for exactly this pod with exactly this data.
+// A person's word that this pod, with exactly this data, may start read-write. Used once.
 struct Approval {
   std::string pod;
   uint64_t system_identifier = 0;
   std::string history;  // TimelineHistory::ToString()
-  ApprovalKind kind = ApprovalKind::kLead;
 
   bool operator==(const Approval&) const = default;
+};
+
+// A person's word that a rewind of this pod may discard so many transactions although the limit is
+// lower. Used once. It has keys of its own: nobody can take it for the word to lead.
+struct DiscardApproval {
+  Approval data;  // whose, and of which branch
+  uint64_t transactions = 0;
+
+  bool operator==(const DiscardApproval&) const = default;
 };
 
 struct AuthorityRecord {
@@ -44,6 +46,7 @@ struct AuthorityRecord {
   std::optional<TimelineHistory> history;     // of the primary when it took over
   bool paused = false;                        // a person asks for no automatic change of data
   std::optional<Approval> approval;
+  std::optional<DiscardApproval> discard;
 
   bool operator==(const AuthorityRecord&) const = default;
 };

@@ -34,6 +34,16 @@ bool HasSystemIdentifier(const DirectoryState& local) {
   return local.kind != DirectoryKind::kEmpty && local.kind != DirectoryKind::kHalfMade;
 }
 
+bool HoldsFor(const Approval& approval, const DirectoryState& local, const Evidence& evidence) {
+  return approval.pod == evidence.own_pod &&
+         approval.system_identifier == local.system_identifier &&
+         approval.history == local.history.ToString();
+}
+
+bool IsApproved(const DirectoryState& local, const Evidence& evidence) {
+  return evidence.record.approval && HoldsFor(*evidence.record.approval, local, evidence);
+}
+
 template <typename Speaks>
 const PeerState* FindPeer(const DirectoryState& local, const Evidence& evidence, Speaks speaks) {
   for (const PeerState& peer : evidence.peers) {
@@ -280,7 +290,7 @@ Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
         "Stop that server, or promote it properly with `pg-rejoin promote`.");
   }
   if (const PeerState* ahead = FindStandbyAhead(local, evidence)) {
-    if (IsApproved(ApprovalKind::kLead, local, evidence)) {
+    if (IsApproved(local, evidence)) {
       return Act(Action::kClaim, "Approved",
                  "a person approved that this pod leads, behind its standby " + ahead->pod);
     }
@@ -323,7 +333,7 @@ Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& eviden
       break;
   }
   if (evidence.primary_state == PrimaryState::kConfirmed) return DecideRelation(local, evidence);
-  if (IsApproved(ApprovalKind::kLead, local, evidence)) {
+  if (IsApproved(local, evidence)) {
     const std::string objection = FindObjection(local, evidence);
     if (objection.empty()) {
       return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
@@ -368,11 +378,10 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
   }
 }
 
-bool IsApproved(ApprovalKind kind, const DirectoryState& local, const Evidence& evidence) {
-  const auto& approval = evidence.record.approval;
-  return approval && approval->kind == kind && approval->pod == evidence.own_pod &&
-         approval->system_identifier == local.system_identifier &&
-         approval->history == local.history.ToString();
+std::optional<uint64_t> ApprovedDiscard(const DirectoryState& local, const Evidence& evidence) {
+  const auto& discard = evidence.record.discard;
+  if (!discard || !HoldsFor(discard->data, local, evidence)) return std::nullopt;
+  return discard->transactions;
 }
 
 PrimaryState JudgePrimary(const SourceIdentity& identity, const AuthorityRecord& record,

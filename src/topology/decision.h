@@ -34,8 +34,8 @@ struct Decision {
 
 Decision Decide(const DirectoryState& local, const Evidence& evidence);
 
-// Whether a person has approved this of our pod and of the data that it has.
-bool IsApproved(ApprovalKind kind, const DirectoryState& local, const Evidence& evidence);
+// How many transactions a person lets our pod, with the data that it has, lose in a rewind.
+std::optional<uint64_t> ApprovedDiscard(const DirectoryState& local, const Evidence& evidence);
 
 // Judges what the named primary said about itself. local_system_identifier: nullopt for an empty
 // directory; the record's, if it has one, is checked as well.

@@ -110,6 +110,7 @@ AuthorityRecord TakeRecord(AuthorityStore* store, const SourceIdentity& own,
     desired.primary = options.own_pod;
     desired.system_identifier = own.system_identifier;
     desired.approval.reset();
+    desired.discard.reset();
     // With --force the old branch is given up; what this standby has is the branch from now on.
     if (desired.history && !own.history.ContainsBranch(*desired.history)) {
       SetBranch(&desired, own.system_identifier, own.history);
@@ -194,7 +195,8 @@ bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read
   return desired != record && store->CompareAndSwap(read, desired);
 }
 
-AuthorityRecord Approve(AuthorityStore* store, const Approval& approval) {
+AuthorityRecord Approve(AuthorityStore* store, const Approval& approval,
+                        std::optional<uint64_t> discard) {
   if (!TimelineHistory::FromString(approval.history)) {
     throw Error(ErrorKind::kUsage, "malformed history \"" + Printable(approval.history) + "\"",
                 "Copy it from the pod's annotation \"history\".");
@@ -202,8 +204,19 @@ AuthorityRecord Approve(AuthorityStore* store, const Approval& approval) {
   for (int i = 0; i < kSwapTries; ++i) {
     const AuthorityStore::Versioned read = store->Read();
     AuthorityRecord desired = read.record;
-    desired.approval = approval;
-    if (store->CompareAndSwap(read, desired)) return desired;
+    std::string replaced;
+    if (discard) {
+      if (read.record.discard) replaced = read.record.discard->data.pod;
+      desired.discard = DiscardApproval{approval, *discard};
+    } else {
+      if (read.record.approval) replaced = read.record.approval->pod;
+      desired.approval = approval;
+    }
+    if (!store->CompareAndSwap(read, desired)) continue;
+    if (!replaced.empty() && replaced != approval.pod) {
+      LogWarning("the approval of pod {}, which was not used yet, is replaced", replaced);
+    }
+    return desired;
   }
   LostRace();
 }
@@ -222,9 +235,12 @@ AuthorityRecord SetPaused(AuthorityStore* store, bool paused) {
 void DropApproval(AuthorityStore* store, const std::string& pod) {
   for (int i = 0; i < kSwapTries; ++i) {
     const AuthorityStore::Versioned read = store->Read();
-    if (!read.record.approval || read.record.approval->pod != pod) return;
+    const bool lead = read.record.approval && read.record.approval->pod == pod;
+    const bool discard = read.record.discard && read.record.discard->data.pod == pod;
+    if (!lead && !discard) return;
     AuthorityRecord desired = read.record;
-    desired.approval.reset();
+    if (lead) desired.approval.reset();
+    if (discard) desired.discard.reset();
     if (store->CompareAndSwap(read, desired)) return;
   }
   LostRace();

@@ -49,8 +49,10 @@ PromoteResult Promote(AuthorityStore* store, const LocalServer& server,
 bool CompleteRecord(AuthorityStore* store, const AuthorityStore::Versioned& read,
                     const SourceIdentity& own);
 
-// A one-shot approval. Returns the record with it.
-AuthorityRecord Approve(AuthorityStore* store, const Approval& approval);
+// A one-shot approval to lead, or with discard to lose so many transactions in a rewind. There is
+// room for one of each. Returns the record with it.
+AuthorityRecord Approve(AuthorityStore* store, const Approval& approval,
+                        std::optional<uint64_t> discard);
 
 // A person's pause: no automatic change of data, no promotion, until it is lifted. Returns the
 // record with it; nothing is written when it is so already.

@@ -147,13 +147,13 @@ TEST_F(InitTest, ApprovalThatWasNotNeededIsTakenBack) {
 }
 
 // What a person may approve has to be known, also after a refusal by the rewind itself.
-TEST_F(InitTest, LimitOfWhatIsDiscardedHoldsUntilItIsApproved) {
+TEST_F(InitTest, LimitOfWhatIsDiscardedHoldsUntilThatMuchIsApproved) {
   RecordNames("x-1");
   PrimaryRuns("1@0/0,2@0/4000");
   options_.max_discarded_transactions = 2;
   before_publication_ = [&] {
-    if (rewind_options_->discarded_transactions_max == std::optional<uint64_t>(2)) {
-      throw Error(ErrorKind::kNotRewindable, "would discard 3 transactions, and the limit is 2");
+    if (rewind_options_->discarded_transactions_max < std::optional<uint64_t>(3)) {
+      throw Error(ErrorKind::kNotRewindable, "would discard 3 transactions");
     }
   };
   EXPECT_EQ(Run(), 20);
@@ -161,17 +161,22 @@ TEST_F(InitTest, LimitOfWhatIsDiscardedHoldsUntilItIsApproved) {
   EXPECT_EQ(Annotation("history"), "1@0/0");
   EXPECT_EQ(Annotation("system-identifier"), std::to_string(kSystem));
 
-  api_.record()["approval-pod"] = "x-0";
-  api_.record()["approval-system-identifier"] = std::to_string(kSystem);
-  api_.record()["approval-history"] = "1@0/0";
-  EXPECT_EQ(Run(), 20);  // that is the word to lead, which is another
-  api_.record()["approval-pod"] = "x-0";
-  api_.record()["approval-system-identifier"] = std::to_string(kSystem);
-  api_.record()["approval-history"] = "1@0/0";
-  api_.record()["approval-for"] = "discard";
+  const auto approve = [&](const std::string& prefix, const char* transactions) {
+    api_.record()[prefix + "-pod"] = "x-0";
+    api_.record()[prefix + "-system-identifier"] = std::to_string(kSystem);
+    api_.record()[prefix + "-history"] = "1@0/0";
+    if (prefix == "discard") api_.record()["discard-transactions"] = transactions;
+  };
+  approve("approval", "");  // that is the word to lead, which is another
+  EXPECT_EQ(Run(), 20);
+  approve("discard", "1");  // no lower limit
+  EXPECT_EQ(Run(), 20);
+  EXPECT_EQ(rewind_options_->discarded_transactions_max, 2u);
+  approve("discard", "3");
   EXPECT_EQ(Run(), 0);
   EXPECT_EQ(Annotation("outcome"), "rewound");
-  EXPECT_EQ(api_.record().count("approval-pod"), 0u);  // used up
+  EXPECT_EQ(api_.record().count("discard-pod"), 0u);  // used up
+  EXPECT_EQ(api_.record().count("approval-pod"), 0u);
   EXPECT_EQ(Run(), 20);
 }
 

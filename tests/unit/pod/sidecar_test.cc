@@ -286,6 +286,21 @@ TEST_F(RejoinTest, NotAStandbyThatCouldNotBeRewound) {
   EXPECT_TRUE(Restarted());
 }
 
+// What would be discarded is not known here: init might refuse, and nothing would answer.
+TEST_F(RejoinTest, NotAStandbyWhereALimitMightRefuseItsRewind) {
+  options_.max_discarded_transactions = 10;
+  role_ = LocalRole::kInRecovery;
+  ::testing::internal::CaptureStderr();
+  for (int step = 0; step < 20; ++step) Step();
+  const std::string log = ::testing::internal::GetCapturedStderr();
+  EXPECT_FALSE(Restarted());
+  EXPECT_NE(log.find("delete pod x-0"), std::string::npos) << log;
+  EXPECT_EQ(log.find("delete pod x-0"), log.rfind("delete pod x-0")) << log;  // once
+  role_ = LocalRole::kReadWrite;
+  Step();
+  EXPECT_TRUE(Restarted());
+}
+
 TEST_F(RejoinTest, AStandbyThatOnlyLagsIsLeftAlone) {
   role_ = LocalRole::kInRecovery;
   flush_ = {0x5000};

@@ -15,7 +15,8 @@ AuthorityRecord FullRecord() {
   record.primary = "x-1";
   SetBranch(&record, 7000000000000000001, *TimelineHistory::FromString("1@0/0,2@0/3000148"));
   record.paused = true;
-  record.approval = Approval{"x-0", 7000000000000000001, "1@0/0", ApprovalKind::kDiscard};
+  record.approval = Approval{"x-0", 7000000000000000001, "1@0/0"};
+  record.discard = DiscardApproval{{"x-2", 7000000000000000001, "1@0/0"}, 92};
   return record;
 }
 
@@ -43,13 +44,10 @@ TEST(AuthorityRecordTest, KeysAreTheDocumentedOnes) {
                                          {"approval-pod", "x-0"},
                                          {"approval-system-identifier", "7000000000000000001"},
                                          {"approval-history", "1@0/0"},
-                                         {"approval-for", "discard"}}));
-}
-
-TEST(AuthorityRecordTest, AnApprovalOfNothingElseIsToLead) {
-  Data data = Written(FullRecord());
-  data.erase("approval-for");
-  EXPECT_EQ(ParseAuthorityRecord(data).approval->kind, ApprovalKind::kLead);
+                                         {"discard-pod", "x-2"},
+                                         {"discard-system-identifier", "7000000000000000001"},
+                                         {"discard-history", "1@0/0"},
+                                         {"discard-transactions", "92"}}));
 }
 
 TEST(AuthorityRecordTest, EmptyIsUnclaimed) {
@@ -65,10 +63,8 @@ TEST(AuthorityRecordTest, MalformedIsUnreadableNeverUnclaimed) {
         Data{{"primary", "x"}, {"history", "2@0/30"}}, Data{{"primary", "x"}, {"paused", "maybe"}},
         Data{{"epoch", "3"}}, Data{{"system-identifier", "7"}},
         Data{{"primary", "x"}, {"approval-pod", "x-0"}},
-        Data{{"primary", "x"},
-             {"approval-pod", "x-0"},
-             {"approval-system-identifier", "7"},
-             {"approval-for", "all"}}}) {
+        Data{{"primary", "x"}, {"discard-pod", "x-0"}, {"discard-system-identifier", "7"}},
+        Data{{"primary", "x"}, {"discard-pod", "x-0"}, {"discard-transactions", "7"}}}) {
     EXPECT_THROW(ParseAuthorityRecord(data), Error);
   }
 }

@@ -770,16 +770,32 @@ const Row kRows[] = {
 
 INSTANTIATE_TEST_SUITE_P(Architecture, DecisionTable, testing::ValuesIn(kRows));
 
+TEST(Decision, ApprovalToDiscardIsBoundLikewiseAndNoWordToLead) {
+  const Case c{.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true};
+  const DirectoryState local = MakeLocal(c);
+  Evidence evidence = MakeEvidence(c, local);
+  const Approval good = *evidence.record.approval;
+  evidence.record.approval.reset();
+  EXPECT_FALSE(ApprovedDiscard(local, evidence));
+  evidence.record.discard = DiscardApproval{good, 92};
+  EXPECT_EQ(ApprovedDiscard(local, evidence), 92u);
+  EXPECT_EQ(Decide(local, evidence).action, Action::kWait);
+  for (const Approval& wrong : {Approval{"x-1", good.system_identifier, good.history},
+                                Approval{good.pod, good.system_identifier + 1, good.history},
+                                Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"}}) {
+    evidence.record.discard = DiscardApproval{wrong, 92};
+    EXPECT_FALSE(ApprovedDiscard(local, evidence));
+  }
+}
+
 TEST(Decision, ApprovalIsBoundToPodSystemAndHistory) {
   const Case c{.authority = A::kUnclaimed, .primary = P::kNobody, .approved = true};
   const DirectoryState local = MakeLocal(c);
   Evidence evidence = MakeEvidence(c, local);
   const Approval good = *evidence.record.approval;
-  for (const Approval& wrong :
-       {Approval{"x-1", good.system_identifier, good.history},
-        Approval{good.pod, good.system_identifier + 1, good.history},
-        Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"},
-        Approval{good.pod, good.system_identifier, good.history, ApprovalKind::kDiscard}}) {
+  for (const Approval& wrong : {Approval{"x-1", good.system_identifier, good.history},
+                                Approval{good.pod, good.system_identifier + 1, good.history},
+                                Approval{good.pod, good.system_identifier, "1@0/0,2@0/1"}}) {
     evidence.record.approval = wrong;
     EXPECT_EQ(Decide(local, evidence).action, Action::kWait);
   }

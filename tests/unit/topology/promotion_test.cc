@@ -271,7 +271,7 @@ TEST_F(ClaimTest, ApprovalIsUsedUp) {
   local_.kind = DirectoryKind::kPrimary;
   local_.system_identifier = kSystem;
   local_.history = History("1@0/0,2@0/5000");
-  Approve(&store_, {"x-0", kSystem, local_.history.ToString()});
+  Approve(&store_, {"x-0", kSystem, local_.history.ToString()}, std::nullopt);
   evidence_.record = store_.Read().record;
   EXPECT_TRUE(Claim(&store_, evidence_, local_));
   const AuthorityRecord record = store_.Read().record;
@@ -281,11 +281,26 @@ TEST_F(ClaimTest, ApprovalIsUsedUp) {
   EXPECT_FALSE(Claim(&store_, evidence_, local_));
 }
 
+TEST_F(ClaimTest, ApprovalsToLeadAndToDiscardDoNotTouchEachOther) {
+  Approve(&store_, {"x-0", kSystem, "1@0/0"}, std::nullopt);
+  Approve(&store_, {"x-1", kSystem, "1@0/0"}, 92);
+  EXPECT_EQ(store_.Read().record.approval->pod, "x-0");
+  EXPECT_EQ(store_.Read().record.discard->transactions, 92u);
+  ::testing::internal::CaptureStderr();
+  Approve(&store_, {"x-2", kSystem, "1@0/0"}, 7);
+  EXPECT_NE(::testing::internal::GetCapturedStderr().find("pod x-1"), std::string::npos);
+  DropApproval(&store_, "x-0");
+  EXPECT_FALSE(store_.Read().record.approval);
+  EXPECT_EQ(store_.Read().record.discard->data.pod, "x-2");
+  DropApproval(&store_, "x-2");
+  EXPECT_FALSE(store_.Read().record.discard);
+}
+
 TEST_F(ClaimTest, WithoutAnAuthorityOnlyTheApprovalGoes) {
   local_.kind = DirectoryKind::kPrimary;
   local_.system_identifier = kSystem;
   local_.history = History("1@0/0");
-  Approve(&store_, {"x-0", kSystem, "1@0/0"});
+  Approve(&store_, {"x-0", kSystem, "1@0/0"}, std::nullopt);
   evidence_.authority = AuthorityState::kNone;
   evidence_.record = store_.Read().record;
   EXPECT_TRUE(Claim(&store_, evidence_, local_));
@@ -293,7 +308,7 @@ TEST_F(ClaimTest, WithoutAnAuthorityOnlyTheApprovalGoes) {
 }
 
 TEST_F(ClaimTest, MalformedHistoryIsNotApproved) {
-  EXPECT_THROW(Approve(&store_, {"x-0", kSystem, "2@0/5"}), Error);
+  EXPECT_THROW(Approve(&store_, {"x-0", kSystem, "2@0/5"}, std::nullopt), Error);
   EXPECT_TRUE(api_.record().empty());
 }
 
