@@ -273,7 +273,11 @@ class Release:
         return pids
 
     def signal_server(self, pod, number):
-        for pid in self.server_pids(pod):
+        self.signal_processes(self.server_pids(pod), number)
+
+    @staticmethod
+    def signal_processes(pids, number):
+        for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
 
