@@ -2,9 +2,9 @@
 
 #include <spdlog/fmt/fmt.h>
 
-#include "base/error.h"
 #include "base/log.h"
 #include "base/utc_time.h"
+#include "pod/pod_event.h"
 #include "report/outcome.h"
 
 namespace pgrejoin {
@@ -44,15 +44,7 @@ void PublishRejoined(KubernetesApi* api, const PodOptions& options, const std::s
                        {prefix + "rejoined-at", FormatUtc(UnixMicrosecondsNow(), 0)}}});
   if (patched != PatchOutcome::kDone) return;
   LogInfo("rejoined: {} {}", options.pod_name, text);
-  try {
-    api->CreateEvent({.pod_name = options.pod_name,
-                      .pod_uid = options.pod_uid,
-                      .reason = "Rejoined",
-                      .action = "Rejoin",
-                      .note = text});
-  } catch (const Error& error) {
-    LogDebug("no event: {}", error.message());
-  }
+  CreatePodEvent(api, options, "Rejoined", "Rejoin", text);
 }
 
 }  // namespace pgrejoin
