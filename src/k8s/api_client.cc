@@ -69,7 +69,15 @@ json ChangesToJson(const KeyChanges& changes) {
   return object;
 }
 
+std::string ValueOf(const std::map<std::string, std::string>& values, const std::string& key) {
+  const auto found = values.find(key);
+  return found == values.end() ? std::string() : found->second;
+}
+
 }  // namespace
+
+std::string Pod::Label(const std::string& key) const { return ValueOf(labels, key); }
+std::string Pod::Annotation(const std::string& key) const { return ValueOf(annotations, key); }
 
 std::string UrlEncode(std::string_view text) {
   std::string out;

@@ -24,6 +24,10 @@ struct Pod {
   std::string phase;  // "Pending", "Running", ...
   std::string ip;     // "" before it has one
   bool being_deleted = false;
+
+  // "" when it has none.
+  std::string Label(const std::string& key) const;
+  std::string Annotation(const std::string& key) const;
 };
 
 struct ConfigMap {

@@ -82,9 +82,7 @@ LocalServer MakeLocalServer(const PodOptions& options, const std::stop_token& st
 
 std::string PublishedState(const std::optional<Pod>& pod, const PodOptions& options,
                            const std::string& key) {
-  if (!pod) return {};
-  const auto found = pod->annotations.find(options.annotation_prefix + key);
-  return found == pod->annotations.end() ? std::string() : found->second;
+  return pod ? pod->Annotation(options.annotation_prefix + key) : std::string();
 }
 
 void ChangePause(const PodOptions& options, bool paused, std::stop_token stop) {

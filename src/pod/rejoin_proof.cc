@@ -10,13 +10,10 @@
 namespace pgrejoin {
 
 bool RejoinProof::Awaited(const Pod& own, const PodOptions& options) {
-  const auto annotation = [&](const char* key) {
-    const auto found = own.annotations.find(options.annotation_prefix + key);
-    return found == own.annotations.end() ? std::string() : found->second;
-  };
-  const std::string outcome = annotation("outcome");
+  const std::string outcome = own.Annotation(options.annotation_prefix + "outcome");
   if (outcome == OutcomeName(OutcomeKind::kFollowed)) {
-    return annotation("role") == DirectoryKindName(DirectoryKind::kPrimary);
+    return own.Annotation(options.annotation_prefix + "role") ==
+           DirectoryKindName(DirectoryKind::kPrimary);
   }
   return outcome == OutcomeName(OutcomeKind::kRewound) ||
          outcome == OutcomeName(OutcomeKind::kResumed) ||

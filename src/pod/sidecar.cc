@@ -26,15 +26,10 @@ constexpr const char* kPrimaryRole = "primary";
 constexpr const char* kReplicaRole = "replica";
 constexpr const char* kNoRole = "";
 
-std::string LabelOf(const Pod& pod, const std::string& label) {
-  const auto found = pod.labels.find(label);
-  return found == pod.labels.end() ? std::string() : found->second;
-}
-
 // Puts the label right, if it is not; kNoRole: without it no Service leads to the pod.
 void SetRoleLabel(KubernetesApi* api, const std::string& label, const Pod& pod,
                   const std::string& role) {
-  if (LabelOf(pod, label) == role) return;
+  if (pod.Label(label) == role) return;
   std::optional<std::string> value;
   if (role != kNoRole) value = role;
   const PatchOutcome patched = api->PatchPodMetadata(
@@ -59,7 +54,7 @@ void LabelHolder(KubernetesApi* api, const PodOptions& options, bool fit) {
   for (const Pod& pod : api->ListPods(options.pod_selector)) {
     if (pod.name == options.pod_name) {
       own = pod;
-    } else if (fit && LabelOf(pod, options.role_label) == kPrimaryRole) {
+    } else if (fit && pod.Label(options.role_label) == kPrimaryRole) {
       // It may still run read-write: a replica it is only when its own sidecar says so.
       SetRoleLabel(api, options.role_label, pod, kNoRole);
     }
@@ -185,7 +180,7 @@ std::optional<Pod> Sidecar::LabelFollower(LocalRole role) {
   const auto own = outside_.api->GetPod(options_.pod_name);
   if (!own || own->uid != options_.pod_uid) return std::nullopt;
   const bool silent_replica =
-      role == LocalRole::kUnknown && LabelOf(*own, options_.role_label) == kReplicaRole;
+      role == LocalRole::kUnknown && own->Label(options_.role_label) == kReplicaRole;
   const bool replica = role == LocalRole::kInRecovery || silent_replica;
   SetRoleLabel(outside_.api, options_.role_label, *own, replica ? kReplicaRole : kNoRole);
   return own;

@@ -182,13 +182,11 @@ nlohmann::ordered_json PodToJson(const ReleaseStatus& status, const PodStatus& p
 PodStatus ReadPodStatus(const Pod& pod, const std::string& role_label,
                         const std::string& annotation_prefix) {
   const auto annotation = [&](const char* key) {
-    const auto found = pod.annotations.find(annotation_prefix + key);
-    return found == pod.annotations.end() ? std::string() : Printable(found->second);
+    return Printable(pod.Annotation(annotation_prefix + key));
   };
   PodStatus status;
   status.name = Printable(pod.name);
-  const auto role = pod.labels.find(role_label);
-  if (role != pod.labels.end()) status.role = Printable(role->second);
+  status.role = Printable(pod.Label(role_label));
   status.outcome = annotation("outcome");
   status.reason = annotation("reason");
   status.message = annotation("message");
