@@ -8,6 +8,7 @@
 #   scripts/deps.sh cluster   the test cluster, compiled (e2e/cluster)
 #   scripts/deps.sh lint      formatter and linters
 #   scripts/deps.sh coverage  gcovr
+#   scripts/deps.sh fuzz      clang with its fuzzer
 #   scripts/deps.sh [all]     all of them
 #
 # Expects a Debian 12 with its package archive, and root when something is missing. Where npm or Go is
@@ -91,15 +92,15 @@ install_helm() {
 }
 
 main() {
-  [[ ${1:-all} != all ]] || set -- build test servers cluster lint coverage
+  [[ ${1:-all} != all ]] || set -- build test servers cluster lint coverage fuzz
   local group
   for group; do
     case $group in
-      build | test | lint | coverage) install_group "$group" ;;
+      build | test | lint | coverage | fuzz) install_group "$group" ;;
       servers) install_npm; "$ROOT/scripts/servers.sh" >&2 ;;
       helm) install_helm ;;
       cluster) install_helm; install_go; "$ROOT/e2e/cluster/cluster" build ;;
-      *) die "no group $group: build, test, servers, helm, cluster, lint, coverage or all" ;;
+      *) die "no group $group: build, test, servers, helm, cluster, lint, coverage, fuzz or all" ;;
     esac
   done
 }

@@ -16,6 +16,8 @@ int64_t UnixMicrosecondsNow() {
       .count();
 }
 
+int64_t UnixSecondsNow() { return UnixMicrosecondsNow() / kMicroseconds; }
+
 std::string FormatUtc(int64_t unix_microseconds, int decimals) {
   int64_t micros = unix_microseconds % kMicroseconds;
   if (micros < 0) micros += kMicroseconds;

@@ -8,8 +8,9 @@
 
 namespace pgrejoin {
 
-// Microseconds since 1970.
+// Since 1970.
 int64_t UnixMicrosecondsNow();
+int64_t UnixSecondsNow();
 
 // "2026-11-21T22:30:00Z"; decimals of the second: 0, 3 or 6, cut off. Years 1 to 9999.
 std::string FormatUtc(int64_t unix_microseconds, int decimals);

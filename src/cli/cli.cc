@@ -125,10 +125,33 @@ void AddReleaseOptions(CLI::App* command, PodOptions* options) {
 }
 
 void AddDiscoveryOption(CLI::App* command, PodOptions* options) {
-  command->add_option("--discovery", options->discovery, "record, service or label")
+  command
+      ->add_option("--discovery", options->discovery,
+                   "who says which pod is the primary (docs/reference/discovery.md)")
       ->envname("PG_REJOIN_DISCOVERY")
       ->capture_default_str()
-      ->check(CLI::IsMember({"record", "service", "label"}));
+      ->check(CLI::IsMember(DiscoveryNames()));
+}
+
+// Whom that convention names, and where.
+void AddPresetOptions(CLI::App* command, PodOptions* options) {
+  AddDiscoveryOption(command, options);
+  command
+      ->add_option("--cluster", options->cluster,
+                   "the cluster's name, in the names of the objects that --discovery reads")
+      ->envname("PG_REJOIN_CLUSTER");
+  command
+      ->add_option("--primary-host", options->primary_host, "with --discovery=static: the primary")
+      ->envname("PG_REJOIN_PRIMARY_HOST");
+  command
+      ->add_option("--primary-service", options->primary_service,
+                   "host of primary_conninfo; with --discovery=service the evidence")
+      ->envname("PG_REJOIN_PRIMARY_SERVICE");
+  command
+      ->add_option("--members", options->members,
+                   "every pod name there can be, comma separated: lets the last primary start "
+                   "without the API when all others are its standbys")
+      ->envname("PG_REJOIN_MEMBERS");
 }
 
 // How members are found, and what they carry.
@@ -175,10 +198,7 @@ void AddConnectionOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_SSLROOTCERT");
 }
 
-void AddPodOptions(CLI::App* command, PodOptions* options) {
-  AddClusterOptions(command, options);
-  AddConnectionOptions(command, options);
-  AddDiscoveryOption(command, options);
+void AddReplicationOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--replication-user", options->replication_user, "of primary_conninfo")
       ->envname("PG_REJOIN_REPLICATION_USER")
       ->capture_default_str();
@@ -189,11 +209,13 @@ void AddPodOptions(CLI::App* command, PodOptions* options) {
   command->add_option("--run-dir", options->run_dir, "memory emptyDir shared by the containers")
       ->envname("PG_REJOIN_RUN_DIR")
       ->capture_default_str();
-  command
-      ->add_option("--members", options->members,
-                   "every pod name there can be, comma separated: lets the last primary start "
-                   "without the API when all others are its standbys")
-      ->envname("PG_REJOIN_MEMBERS");
+}
+
+void AddPodOptions(CLI::App* command, PodOptions* options) {
+  AddClusterOptions(command, options);
+  AddConnectionOptions(command, options);
+  AddReplicationOptions(command, options);
+  AddPresetOptions(command, options);
 }
 
 // init obeys it, and the sidecar leaves a standby alone that init might refuse to rewind.
@@ -204,16 +226,25 @@ void AddDiscardLimitOption(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_MAX_DISCARDED_TRANSACTIONS");
 }
 
+void AddRestartPodOption(CLI::App* command, PodOptions* options) {
+  command
+      ->add_flag("--restart-pod", options->restart_pod,
+                 "delete the own pod when its server has to follow another primary")
+      ->envname("PG_REJOIN_RESTART_POD");
+}
+
 void AddSidecarOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
   command
       ->add_option("--gate-dir", options->gate_dir,
                    "emptyDir shared with the server's container, where pg-rejoin-gate --ask waits")
       ->envname("PG_REJOIN_GATE_DIR");
+  AddRestartPodOption(command, options);
   command
-      ->add_flag("--restart-pod", options->restart_pod,
-                 "delete the own pod when its server has to follow another primary")
-      ->envname("PG_REJOIN_RESTART_POD");
+      ->add_option("--metrics-port", options->metrics_port,
+                   "serve /metrics and /healthz there; 0: not at all")
+      ->envname("PG_REJOIN_METRICS_PORT")
+      ->capture_default_str();
   AddDiscardLimitOption(command, options);
 }
 
@@ -221,8 +252,10 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
   AddPodOptions(command, options);
   AddDiscardLimitOption(command, options);
   command->add_option("-D,--pgdata", options->pgdata, "data directory")->envname("PGDATA");
-  command->add_option("--primary-service", options->primary_service, "host of primary_conninfo")
-      ->envname("PG_REJOIN_PRIMARY_SERVICE");
+  command
+      ->add_option("--replication-mode", options->replication_mode,
+                   "what Bitnami's entrypoint is told; slave is refused")
+      ->envname("POSTGRESQL_REPLICATION_MODE");
   command->add_option("--deadline-s", options->deadline_s, "how long to wait before status 10")
       ->envname("PG_REJOIN_DEADLINE_S")
       ->capture_default_str()
@@ -254,6 +287,7 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
 void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* flags) {
   AddClusterOptions(command, options);
   AddConnectionOptions(command, options);
+  AddDiscoveryOption(command, options);
   command->add_option("--promote-user", options->promote_user, "role that may run pg_promote()")
       ->envname("PG_REJOIN_PROMOTE_USER")
       ->capture_default_str();
@@ -274,6 +308,7 @@ void AddPromoteOptions(CLI::App* command, PodOptions* options, PromoteFlags* fla
 
 void AddApproveOptions(CLI::App* command, PodOptions* options, ApproveFlags* flags) {
   AddClusterOptions(command, options);
+  AddDiscoveryOption(command, options);
   command->add_option("--pod", flags->pod, "the pod that may (default: this one)");
   command->add_option("--discard", flags->discard,
                       "not to lead: to be rewound although that discards so many transactions, "
@@ -329,6 +364,54 @@ void AddStatusOptions(CLI::App* command, PodOptions* options, StatusFlags* flags
       "Exit status: 0 all is well: the record's primary is labelled so, all others are replicas,\n"
       "every outcome is everyday, and nothing is paused; 1 not so, and below the table is what;\n"
       "2 usage or configuration; 10 the API does not answer, try again.");
+}
+
+void AddCheckOptions(CLI::App* command, PodOptions* options, CheckFlags* flags) {
+  command->add_option("--server", flags->server,
+                      "a connection string or URI, as a superuser or as the rewind role, to the "
+                      "database where the grants are; better keep the password in a passfile or "
+                      "PGPASSWORD than here (default: the server of this pod)");
+  AddConnectionOptions(command, options);
+  AddReplicationOptions(command, options);
+  command->add_option("--pod-name", options->pod_name, "name of this pod")->envname("POD_NAME");
+  command->add_option("--namespace", options->name_space, "its namespace")
+      ->envname("POD_NAMESPACE");
+  command
+      ->add_option("--headless-service", options->headless_service,
+                   "logins are tried at <pod>.<this>.<namespace>.svc")
+      ->envname("PG_REJOIN_HEADLESS_SERVICE");
+  command->add_flag("--json", flags->json, "the same as one JSON object");
+  command->footer(
+      "Examples:\n"
+      "  kubectl exec db-0 -c rejoin -- pg-rejoin check\n"
+      "  pg-rejoin check --server='host=db user=postgres dbname=postgres' \\\n"
+      "    --rewind-password-file=rewind --replication-password-file=replication\n"
+      "Could this server be rewound, or be the source of a rewind? For each thing that is missing, "
+      "what\n"
+      "to run. Changes nothing.\n"
+      "Exit status: 0 yes; 1 no, or not to be told; 2 usage or configuration.");
+}
+
+void AddDiscoverOptions(CLI::App* command, PodOptions* options, DiscoverFlags* flags) {
+  AddClusterOptions(command, options);
+  AddConnectionOptions(command, options);
+  AddPresetOptions(command, options);
+  AddRestartPodOption(command, options);
+  command->add_flag(
+      "--rights", flags->rights,
+      "also ask the API server whether this token may do what init and the sidecar do");
+  command->add_flag("--json", flags->json, "the same as one JSON object");
+  command->footer(
+      "Example: kubectl exec db-0 -c rejoin -- pg-rejoin discover\n"
+      "Shows who is named as primary, by what, whether that word still counts, and what the "
+      "servers\n"
+      "say of themselves. Where a holder has to be seen renewing its lock it takes up to the "
+      "lock's\n"
+      "time to live. Reads only.\n"
+      "Exit status: 0 a primary is named and confirmed; 1 a right is denied; 2 usage or "
+      "configuration;\n"
+      "10 not known, or not confirmed; 20 the named server contradicts what is known (another "
+      "system\nor branch).");
 }
 
 void PrintError(const std::string& message, const std::string& hint) {
@@ -411,6 +494,8 @@ struct Commands {
   PromoteFlags promote;
   ApproveFlags approve;
   StatusFlags status;
+  CheckFlags check;
+  DiscoverFlags discover;
   LogOptions log;
 };
 
@@ -422,7 +507,8 @@ struct CommandEntry {
 };
 
 constexpr int kInterrupted = ExitStatus(ErrorKind::kUnavailable);
-constexpr std::chrono::milliseconds kSidecarGrace{1000};
+// It leaves nothing half done, and the library that serves its metrics takes two seconds to stop.
+constexpr std::chrono::milliseconds kSidecarGrace{250};
 // For the report of an interrupted run; any state that init leaves may be continued from.
 constexpr std::chrono::milliseconds kInitGrace{10000};
 
@@ -441,21 +527,32 @@ int RunByHand(const Commands& commands) {
   });
 }
 
+int RunInit(const Commands& commands) {
+  return RunInPod(commands.log, kInitGrace, kInterrupted, [&](std::stop_token stop) {
+    return RunInitCommand(commands.pod, std::move(stop));
+  });
+}
+
+int RunSidecar(const Commands& commands) {
+  return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
+    return RunSidecarCommand(commands.pod, std::move(stop));
+  });
+}
+
+int RunPlan(const Commands& commands) {
+  return RunInPod(commands.log, std::nullopt, kInterrupted, [&](const std::stop_token& stop) {
+    RunPlanCommand(commands.plan, stop);
+    return 0;
+  });
+}
+
 const CommandEntry kCommands[] = {
     {"init", "in an init container: make the data directory fit to start, or wait, or refuse",
      [](CLI::App* command, Commands* commands) { AddInitOptions(command, &commands->pod); },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, kInitGrace, kInterrupted, [&](std::stop_token stop) {
-         return RunInitCommand(commands.pod, std::move(stop));
-       });
-     }},
+     RunInit},
     {"sidecar", "beside the server: keep the role label and the record",
      [](CLI::App* command, Commands* commands) { AddSidecarOptions(command, &commands->pod); },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, kSidecarGrace, 0, [&](std::stop_token stop) {
-         return RunSidecarCommand(commands.pod, std::move(stop));
-       });
-     }},
+     RunSidecar},
     {"promote", "make this pod's standby the primary",
      [](CLI::App* command, Commands* commands) {
        AddPromoteOptions(command, &commands->pod, &commands->promote);
@@ -475,19 +572,20 @@ const CommandEntry kCommands[] = {
     {"status", "what each pod of the release is, and what became of it; changes nothing",
      [](CLI::App* command, Commands* all) { AddStatusOptions(command, &all->pod, &all->status); },
      RunByHand<RunStatusCommand, &Commands::status>},
-    {"rewind", "the drop-in for pg_rewind; also taken under that name",
-     [](CLI::App* command, Commands* commands) {
-       AddRewindOptions(command, &commands->rewind, &commands->log);
+    {"check", "whether a server could be rewound, and what to run if not; changes nothing",
+     [](CLI::App* command, Commands* all) { AddCheckOptions(command, &all->pod, &all->check); },
+     RunByHand<RunCheckCommand, &Commands::check>},
+    {"discover", "who is primary, by which evidence; changes nothing",
+     [](CLI::App* command, Commands* all) {
+       AddDiscoverOptions(command, &all->pod, &all->discover);
      },
+     RunByHand<RunDiscoverCommand, &Commands::discover>},
+    {"rewind", "the drop-in for pg_rewind; also taken under that name",
+     [](CLI::App* command, Commands* all) { AddRewindOptions(command, &all->rewind, &all->log); },
      [](const Commands& commands) { return RunRewind(commands.rewind, commands.log); }},
     {"plan", "what a rewind would do, as JSON; changes nothing",
      [](CLI::App* command, Commands* commands) { AddPlanOptions(command, &commands->plan); },
-     [](const Commands& commands) {
-       return RunInPod(commands.log, std::nullopt, kInterrupted, [&](const std::stop_token& stop) {
-         RunPlanCommand(commands.plan, stop);
-         return 0;
-       });
-     }},
+     RunPlan},
 };
 
 int RunAsPgRejoin(int argc, char** argv) {

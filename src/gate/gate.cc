@@ -46,7 +46,7 @@ constexpr int kStatusTerminated = 128 + SIGTERM;
 constexpr long kWaitSecondsDefault = 5;
 constexpr long kAskSecondsDefault = 300;
 constexpr long kWaitSecondsMax = 3600;
-constexpr long kPollNanoseconds = 100'000'000;
+constexpr long kPollNanoseconds = 10'000'000;
 constexpr size_t kPathMax = 4096;
 
 struct Arguments {

@@ -20,6 +20,7 @@ constexpr const char* kMergePatch = "application/merge-patch+json";
 constexpr const char* kCoreApi = "/api/v1";
 constexpr const char* kDiscoveryApi = "/apis/discovery.k8s.io/v1";
 constexpr const char* kEventsApi = "/apis/events.k8s.io/v1";
+constexpr const char* kAccessReviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
 constexpr const char* kReportingController = "pg-rejoin.io/pg-rejoin";
 constexpr size_t kListPage = 500;
 constexpr int kListPagesMax = 20;
@@ -101,6 +102,10 @@ std::string ApiClient::NamespacePath(const std::string& api, const std::string& 
 }
 
 HttpResponse ApiClient::SendOnce(HttpRequest request) const {
+  return SendFor(options_.timeout, std::move(request));
+}
+
+HttpResponse ApiClient::SendFor(std::chrono::milliseconds timeout, HttpRequest request) const {
   HttpEndpoint endpoint = config_.endpoint;
   std::string token = config_.token;
   try {
@@ -117,9 +122,16 @@ HttpResponse ApiClient::SendOnce(HttpRequest request) const {
   if (!token.empty()) request.headers.emplace_back("Authorization", "Bearer " + token);
   request.headers.emplace_back("Accept", "application/json");
   request.headers.emplace_back("User-Agent", "pg-rejoin/" PG_REJOIN_VERSION);
-  request.timeout = options_.timeout;
+  request.timeout = timeout;
   request.stop = options_.stop;
-  return Send(endpoint, request);
+  try {
+    HttpResponse response = Send(endpoint, request);
+    options_.on_request(response.status);
+    return response;
+  } catch (const Error&) {
+    options_.on_request(0);
+    throw;
+  }
 }
 
 HttpResponse ApiClient::SendRepeatable(const HttpRequest& request) const {
@@ -140,7 +152,7 @@ HttpResponse ApiClient::SendRepeatable(const HttpRequest& request) const {
   }
 }
 
-std::optional<std::string> ApiClient::GetObject(const std::string& target) const {
+std::optional<std::string> ApiClient::GetBody(const std::string& target) const {
   HttpRequest request;
   request.target = target;
   HttpResponse response = SendRepeatable(request);
@@ -159,7 +171,7 @@ std::string ApiClient::GetList(const std::string& target) const {
 }
 
 std::optional<Pod> ApiClient::GetPod(const std::string& name) {
-  const auto body = GetObject(NamespacePath(kCoreApi, "pods/" + UrlEncode(name)));
+  const auto body = GetBody(NamespacePath(kCoreApi, "pods/" + UrlEncode(name)));
   if (!body) return std::nullopt;
   return ParsePod(ParseJson(*body, "pod " + name));
 }
@@ -218,11 +230,47 @@ PatchOutcome ApiClient::DeletePod(const std::string& name, const std::string& ui
 }
 
 std::optional<ConfigMap> ApiClient::GetConfigMap(const std::string& name) {
-  const auto body = GetObject(NamespacePath(kCoreApi, "configmaps/" + UrlEncode(name)));
+  const auto body = GetBody(NamespacePath(kCoreApi, "configmaps/" + UrlEncode(name)));
   if (!body) return std::nullopt;
   const json object = ParseJson(*body, "ConfigMap " + name);
   return ConfigMap{StringAt(object, "metadata/name"), StringAt(object, "metadata/resourceVersion"),
                    StringMapAt(object, "data")};
+}
+
+// A watch that begins with the object as it is: beginning with a version that the server has
+// forgotten, which it does within minutes, would fail at once. A server that lags behind may begin
+// with an older one: so this tells of news too often, never too seldom.
+// https://kubernetes.io/docs/reference/using-api/api-concepts/#semantics-for-watch
+bool ApiClient::AwaitConfigMapChange(const std::string& name, const std::string& resource_version,
+                                     std::chrono::seconds wait) {
+  bool changed = false;
+  HttpRequest request;
+  request.target = NamespacePath(
+      kCoreApi, fmt::format("configmaps?watch=true&fieldSelector={}&timeoutSeconds={}",
+                            UrlEncode("metadata.name=" + name), wait.count()));
+  request.on_line = [&](const std::string& line) {
+    const json event = ParseJson(line, "event of a watch");
+    const std::string type = StringAt(event, "type");
+    if (type == "ERROR") {
+      throw Error(ErrorKind::kUnavailable, "watch of ConfigMap " + name + ": " +
+                                               Printable(StringAt(event, "object/message")));
+    }
+    changed =
+        type != "ADDED" || StringAt(event, "object/metadata/resourceVersion") != resource_version;
+    return !changed;
+  };
+  // The server ends the watch in time; a connection that has silently gone is ours to end.
+  const HttpResponse response = SendFor(wait + options_.timeout, request);
+  CheckSuccess(request, response);
+  return changed;
+}
+
+std::optional<KubeObject> ApiClient::GetObject(const ObjectKind& kind, const std::string& name) {
+  const bool core = kind.api_version.find('/') == std::string_view::npos;
+  const std::string api = (core ? "/api/" : "/apis/") + std::string(kind.api_version);
+  const auto body = GetBody(NamespacePath(api, std::string(kind.plural) + "/" + UrlEncode(name)));
+  if (!body) return std::nullopt;
+  return KubeObject(*body, std::string(kind.name) + " " + name);
 }
 
 UpdateOutcome ApiClient::UpdateConfigMap(const std::string& name,
@@ -291,6 +339,25 @@ void ApiClient::CreateEvent(const NewEvent& event) {
   request.content_type = "application/json";
   request.body = DumpJson(object);
   CheckSuccess(request, SendOnce(request));
+}
+
+bool ApiClient::IsAllowed(const Access& access) {
+  HttpRequest request;
+  request.method = "POST";
+  request.target = kAccessReviews;
+  request.content_type = "application/json";
+  request.body = DumpJson({{"apiVersion", "authorization.k8s.io/v1"},
+                           {"kind", "SelfSubjectAccessReview"},
+                           {"spec",
+                            {{"resourceAttributes",
+                              {{"namespace", options_.name_space},
+                               {"group", access.group},
+                               {"resource", access.resource},
+                               {"name", access.name},
+                               {"verb", access.verb}}}}}});
+  const HttpResponse response = SendRepeatable(request);
+  CheckSuccess(request, response);
+  return BoolAt(ParseJson(response.body, "access review"), "status/allowed", false);
 }
 
 }  // namespace pgrejoin

@@ -6,6 +6,7 @@
 #include <openssl/x509.h>
 #include <pplx/threadpool.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <mutex>
 #include <optional>
@@ -61,16 +62,31 @@ web::http::http_request MakeRequest(const HttpRequest& request) {
   return message;
 }
 
+// Hands the whole lines of body over and keeps the rest; false: the caller has heard enough.
+bool TakeLines(const HttpRequest& request, std::string* body) {
+  size_t begin = 0;
+  for (size_t end = 0; (end = body->find('\n', begin)) != std::string::npos; begin = end + 1) {
+    if (!request.on_line(body->substr(begin, end - begin))) return false;
+  }
+  body->erase(0, begin);
+  return true;
+}
+
 std::string ReadBody(const web::http::http_response& response, const HttpRequest& request,
                      std::chrono::steady_clock::time_point deadline) {
+  const bool by_line = request.on_line && response.status_code() == web::http::status_codes::OK;
   std::string body;
   std::string chunk(kReadBytes, '\0');
   auto stream = response.body();
   while (true) {
     concurrency::streams::rawptr_buffer<char> buffer(chunk.data(), chunk.size(), std::ios::out);
-    const size_t bytes = stream.read(buffer, chunk.size()).get();
+    // The library waits until it has as much as is asked for, or the end.
+    const size_t there = std::max<size_t>(stream.streambuf().in_avail(), 1);
+    const size_t wanted = by_line ? std::min(there, chunk.size()) : chunk.size();
+    const size_t bytes = stream.read(buffer, wanted).get();
     if (bytes == 0) break;
     body.append(chunk, 0, bytes);
+    if (by_line && !TakeLines(request, &body)) return {};
     if (body.size() > request.response_bytes_max) {
       throw Error(ErrorKind::kUnavailable, "answer of the API server is too long");
     }
@@ -79,10 +95,10 @@ std::string ReadBody(const web::http::http_response& response, const HttpRequest
     }
   }
   const size_t announced = response.headers().content_length();
-  if (response.headers().has("Content-Length") && body.size() != announced) {
+  if (!by_line && response.headers().has("Content-Length") && body.size() != announced) {
     throw Error(ErrorKind::kUnavailable, "answer of the API server was cut short");
   }
-  return body;
+  return by_line ? std::string() : body;
 }
 
 // The library's error codes and texts are wrong ("Operation not permitted" for an unknown host), so
@@ -106,7 +122,10 @@ HttpResponse Send(const HttpEndpoint& endpoint, const HttpRequest& request) {
     const std::stop_callback on_stop(request.stop, [&cancel] { cancel.cancel(); });
     const web::http::http_response response =
         client.request(MakeRequest(request), cancel.get_token()).get();
-    return {response.status_code(), ReadBody(response, request, deadline)};
+    HttpResponse answer{response.status_code(), ReadBody(response, request, deadline)};
+    // Of a body that goes on the library would keep the connection.
+    if (request.on_line) cancel.cancel();
+    return answer;
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
 #include <stop_token>
 #include <string>
 #include <utility>
@@ -29,6 +30,10 @@ struct HttpRequest {
   std::string body;
   std::chrono::milliseconds timeout{5000};  // of silence, and of the whole request
   size_t response_bytes_max = size_t{16} << 20;
+  // For an answer that goes on, as a watch does: called with each line of the body of a 200 as it
+  // arrives, in the calling thread; false ends the request. The response's body is then empty. A
+  // line is as long as a response may be.
+  std::function<bool(const std::string& line)> on_line;
   std::stop_token stop;  // ends a request that hangs
 };
 

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <vector>
+
+#include "base/parse_number.h"
 
 namespace pgrejoin {
 namespace {
@@ -53,12 +54,9 @@ constexpr std::array<std::string_view, 12> kPostgresDirectories = {
     "pg_tblspc", "pg_logical", "pg_wal",  "pg_clog",      "pg_serial",    "pg_notify"};
 
 // Digits without a leading zero that fit an Oid.
-std::optional<uint32_t> ParseNumber(std::string_view text) {
-  if (text.empty() || (text.size() > 1 && text.front() == '0')) return std::nullopt;
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+std::optional<uint32_t> ParseCanonical(std::string_view text) {
+  if (text.size() > 1 && text.front() == '0') return std::nullopt;
+  return ParseNumber<uint32_t>(text);
 }
 
 std::vector<std::string_view> Split(std::string_view path) {
@@ -76,13 +74,13 @@ std::optional<DatabaseDirectory> DirectoryOf(const std::vector<std::string_view>
                                              size_t count) {
   if (count == 1 && parts[0] == "global") return DatabaseDirectory{kGlobalTablespaceOid, 0};
   if (count == 2 && parts[0] == "base") {
-    const auto database = ParseNumber(parts[1]);
+    const auto database = ParseCanonical(parts[1]);
     if (!database) return std::nullopt;
     return DatabaseDirectory{kDefaultTablespaceOid, *database};
   }
   if (count == 4 && parts[0] == "pg_tblspc" && parts[2].starts_with("PG_")) {
-    const auto tablespace = ParseNumber(parts[1]);
-    const auto database = ParseNumber(parts[3]);
+    const auto tablespace = ParseCanonical(parts[1]);
+    const auto database = ParseCanonical(parts[3]);
     if (!tablespace || !database) return std::nullopt;
     return DatabaseDirectory{*tablespace, *database};
   }
@@ -94,8 +92,8 @@ bool IsTemporaryRelationName(std::string_view name) {
   if (!name.starts_with('t')) return false;
   const size_t underscore = name.find('_');
   return underscore != std::string_view::npos &&
-         ParseNumber(name.substr(1, underscore - 1)).has_value() && underscore + 1 < name.size() &&
-         name[underscore + 1] >= '0' && name[underscore + 1] <= '9';
+         ParseCanonical(name.substr(1, underscore - 1)).has_value() &&
+         underscore + 1 < name.size() && name[underscore + 1] >= '0' && name[underscore + 1] <= '9';
 }
 
 bool IsTemporary(std::string_view path) {
@@ -168,7 +166,7 @@ std::optional<RelationFork> ParseRelationForkPath(std::string_view path) {
   std::string_view name = parts.back();
   RelationFork result;
   if (const size_t dot = name.find('.'); dot != std::string_view::npos) {
-    const auto segment = ParseNumber(name.substr(dot + 1));
+    const auto segment = ParseCanonical(name.substr(dot + 1));
     if (!segment || *segment == 0) return std::nullopt;
     result.segment = *segment;
     name = name.substr(0, dot);
@@ -186,7 +184,7 @@ std::optional<RelationFork> ParseRelationForkPath(std::string_view path) {
     }
     name = name.substr(0, underscore);
   }
-  const auto number = ParseNumber(name);
+  const auto number = ParseCanonical(name);
   if (!number) return std::nullopt;
   result.locator = {directory->tablespace, directory->database, *number};
   return result;

@@ -1,10 +1,10 @@
 #include "pgdata/timeline_history.h"
 
 #include <algorithm>
-#include <charconv>
 #include <cstdio>
 
 #include "base/error.h"
+#include "base/parse_number.h"
 
 namespace pgrejoin {
 namespace {
@@ -31,10 +31,8 @@ std::string_view TakeField(std::string_view* line) {
 }
 
 std::optional<TimelineId> ParseTimelineId(std::string_view text) {
-  TimelineId tli = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tli);
-  if (error != std::errc() || end != text.data() + text.size() || tli == 0) return std::nullopt;
-  return tli;
+  const auto tli = ParseNumber<TimelineId>(text);
+  return tli == TimelineId{0} ? std::nullopt : tli;
 }
 
 [[noreturn]] void Malformed(TimelineId own, std::string_view line) {

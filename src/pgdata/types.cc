@@ -1,18 +1,16 @@
 #include "pgdata/types.h"
 
-#include <charconv>
 #include <cinttypes>
 #include <cstdio>
+
+#include "base/parse_number.h"
 
 namespace pgrejoin {
 namespace {
 
 std::optional<uint64_t> ParseHexWord(std::string_view text) {
-  if (text.empty() || text.size() > 8) return std::nullopt;
-  uint32_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  return value;
+  if (text.size() > 8) return std::nullopt;
+  return ParseNumber<uint32_t>(text, 16);
 }
 
 }  // namespace

@@ -16,6 +16,7 @@ namespace {
 constexpr std::chrono::seconds kLookEvery{2};
 constexpr size_t kNonceLength = 32;
 constexpr size_t kAnswerBytesMax = 400;
+constexpr const char* kGo = "go";
 
 bool IsNonce(const std::string& text) {
   return text.size() == kNonceLength &&
@@ -24,10 +25,12 @@ bool IsNonce(const std::string& text) {
 
 }  // namespace
 
-Gatekeeper::Gatekeeper(const PodOptions& options, KubernetesApi* api, AskServer ask)
+Gatekeeper::Gatekeeper(const PodOptions& options, KubernetesApi* api, AskServer ask,
+                       MetricsBoard* metrics)
     : options_(options),
       api_(api),
-      discovery_(api, MakeDiscoveryOptions(options), std::move(ask)) {}
+      discovery_(api, MakeDiscoveryOptions(options), std::move(ask)),
+      metrics_(metrics) {}
 
 void Gatekeeper::Step(Clock::time_point now) {
   try {
@@ -47,7 +50,7 @@ void Gatekeeper::Look(Clock::time_point now) {
   const Decision decision = DecideForGate(local, evidence);
   if (decision.action == Action::kStart) {
     LogInfo("the server may start: {}", decision.message);
-    return Answer(*request, "go");
+    return Answer(*request, kGo);
   }
   const bool needs_init = decision.action != Action::kWait && decision.action != Action::kRefuse;
   if (decision.action == Action::kWait || (needs_init && evidence.record.paused)) {
@@ -61,6 +64,7 @@ void Gatekeeper::Look(Clock::time_point now) {
   Answer(*request, "no: " + why);
   if (!options_.restart_pod) return LogWarning("{}", RestartByHand(options_, why));
   RestartPod(api_, options_, why);
+  metrics_->Change([](SidecarMetrics* metrics) { ++metrics->pod_restarts; });
 }
 
 // Once for each reason, not every few seconds.
@@ -119,6 +123,8 @@ void Gatekeeper::Answer(const Request& request, const std::string& answer) {
   std::string line = request.nonce + " " + answer.substr(0, kAnswerBytesMax);
   std::ranges::replace(line, '\n', ' ');
   WriteGateAnswer(options_, line + "\n");
+  const char* kind = answer == kGo ? kGo : "no";
+  metrics_->Change([kind](SidecarMetrics* metrics) { ++metrics->gate_answers[kind]; });
   answered_ = request.nonce;
   looked_.reset();
   told_.clear();

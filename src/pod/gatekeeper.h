@@ -11,6 +11,7 @@
 #include <string>
 
 #include "pod/pod_options.h"
+#include "report/metrics.h"
 #include "rewind/inspect.h"
 #include "topology/decision.h"
 #include "topology/discovery.h"
@@ -21,8 +22,8 @@ class Gatekeeper {
  public:
   using Clock = std::chrono::steady_clock;
 
-  // api must remain live while this is in use.
-  Gatekeeper(const PodOptions& options, KubernetesApi* api, AskServer ask);
+  // api and metrics must remain live while this is in use.
+  Gatekeeper(const PodOptions& options, KubernetesApi* api, AskServer ask, MetricsBoard* metrics);
 
   // Answers, if a gate waits and the answer is clear; looks again some time later if it is not.
   // Never throws for what happens in the outside world.
@@ -44,6 +45,7 @@ class Gatekeeper {
   const PodOptions& options_;
   KubernetesApi* api_;
   Discovery discovery_;
+  MetricsBoard* metrics_;
   std::string answered_;  // nonce
   std::optional<Clock::time_point> looked_;
   std::string told_;  // why there is no answer yet, as logged

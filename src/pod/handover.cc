@@ -6,13 +6,17 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <charconv>
 #include <cstdio>
 #include <filesystem>
+#include <sstream>
 
 #include "base/error.h"
+#include "base/log.h"
+#include "base/parse_number.h"
 #include "base/unique_fd.h"
+#include "base/utc_time.h"
 #include "k8s/cluster_config.h"
+#include "target/new_file.h"
 
 namespace pgrejoin {
 namespace {
@@ -23,20 +27,13 @@ Error CouldNotWrite(const std::string& path) {
   return SystemError(ErrorKind::kUnavailable, "could not write \"" + path + "\"");
 }
 
+std::string DiskNotePath(const PodOptions& options) { return options.run_dir + "/disk"; }
 std::string DirectoryNotePath(const PodOptions& options) { return options.run_dir + "/directory"; }
 
 void WriteWhole(const std::string& path, const std::string& content, mode_t mode) {
   const std::string temporary = path + ".new";
-  ::unlink(temporary.c_str());
-  const UniqueFd fd(
-      ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+  const UniqueFd fd = WriteNewFile(temporary, content, 0600);
   if (!fd.valid()) throw CouldNotWrite(temporary);
-  for (size_t written = 0; written < content.size();) {
-    const ssize_t bytes = ::write(fd.get(), content.data() + written, content.size() - written);
-    if (bytes < 0 && errno == EINTR) continue;
-    if (bytes < 0) throw CouldNotWrite(temporary);
-    written += static_cast<size_t>(bytes);
-  }
   if (::fchmod(fd.get(), mode) != 0 || ::rename(temporary.c_str(), path.c_str()) != 0) {
     throw CouldNotWrite(path);
   }
@@ -107,15 +104,39 @@ std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options) {
   const std::string path = DirectoryNotePath(options);
   if (!std::filesystem::exists(path)) return std::nullopt;
   const std::string text = ReadSmallFile(path, "the note of init");
-  DirectoryNote note;
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), note.system_identifier);
-  const std::string rest(end, text.data() + text.size());
-  if (error != std::errc() || !rest.starts_with(' ') || !rest.ends_with('\n')) return std::nullopt;
-  const auto history = TimelineHistory::FromString(rest.substr(1, rest.size() - 2));
-  if (!history) return std::nullopt;
-  note.history = *history;
-  return note;
+  const size_t space = text.find(' ');
+  if (space == std::string::npos || !text.ends_with('\n')) return std::nullopt;
+  const auto identifier = ParseNumber<uint64_t>(std::string_view(text).substr(0, space));
+  const auto history = TimelineHistory::FromString(text.substr(space + 1, text.size() - space - 2));
+  if (!identifier || !history) return std::nullopt;
+  return DirectoryNote{*identifier, *history};
+}
+
+void WriteDiskNote(const PodOptions& options) {
+  const std::filesystem::path pgdata = options.pgdata;
+  std::error_code failed;
+  auto least = std::filesystem::space(pgdata, failed);
+  if (failed) least = std::filesystem::space(pgdata.parent_path(), failed);
+  if (failed) return;
+  // It may be a volume of its own.
+  const auto wal = std::filesystem::space(pgdata / "pg_wal", failed);
+  if (!failed && wal.available < least.available) least = wal;
+  try {
+    WriteWhole(DiskNotePath(options),
+               fmt::format("{} {} {}\n", least.available, least.capacity, UnixSecondsNow()), 0600);
+  } catch (const Error& error) {
+    LogDebug("{}", error.message());
+  }
+}
+
+std::optional<DiskSpace> ReadDiskNote(const PodOptions& options) {
+  const std::string path = DiskNotePath(options);
+  if (!std::filesystem::exists(path)) return std::nullopt;
+  std::istringstream text(ReadSmallFile(path, "the note of init"));
+  DiskSpace disk;
+  text >> disk.free_bytes >> disk.total_bytes >> disk.measured_at;
+  if (!text) return std::nullopt;
+  return disk;
 }
 
 void WriteGateAnswer(const PodOptions& options, const std::string& line) {

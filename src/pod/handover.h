@@ -1,6 +1,6 @@
 // Files that init and the sidecar leave for the other containers of the pod: the gate, the
-// passfile, the three that the clone container reads, what the directory is, and the answer to a
-// gate that asks. All below emptyDirs, written whole or not at all.
+// passfile, the three that the clone container reads, what the directory is, how much room it has,
+// and the answer to a gate that asks. All below emptyDirs, written whole or not at all.
 #pragma once
 
 #include <sys/types.h>
@@ -11,6 +11,7 @@
 
 #include "pgdata/timeline_history.h"
 #include "pod/pod_options.h"
+#include "rewind/readiness.h"
 
 namespace pgrejoin {
 
@@ -36,6 +37,11 @@ void WriteDirectoryNote(const PodOptions& options, const DirectoryNote& note);
 void RemoveDirectoryNote(const PodOptions& options);
 // nullopt: nothing is noted, or what is there is not ours.
 std::optional<DirectoryNote> ReadDirectoryNote(const PodOptions& options);
+
+// How much room the volume has: init can measure it, the sidecar can not. No note where that fails,
+// since nothing depends on it.
+void WriteDiskNote(const PodOptions& options);
+std::optional<DiskSpace> ReadDiskNote(const PodOptions& options);
 
 // Below --gate-dir, where the gate waits for it (gate/gate.cc).
 void WriteGateAnswer(const PodOptions& options, const std::string& line);

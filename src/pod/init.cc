@@ -10,10 +10,12 @@
 #include "base/log.h"
 #include "base/utc_time.h"
 #include "pod/handover.h"
+#include "report/discard_note.h"
 #include "report/outcome.h"
 #include "report/progress_meter.h"
 #include "report/reporter.h"
 #include "target/directory_lock.h"
+#include "target/side_file.h"
 #include "target/target_directory.h"
 #include "topology/decision.h"
 #include "topology/promotion.h"
@@ -79,9 +81,12 @@ class InitRun {
       outcome = FromError(Error(ErrorKind::kInternal, error.what(),
                                 "This is a bug in pg-rejoin; please report it."));
     }
+    WriteDiskNote(options_);
+    TellWhatWasDiscarded(&outcome);
     outcome.phase = kPhaseDone;
     Stamp(&outcome);
-    reporter_.PublishFinal(outcome);
+    const bool reported = reporter_.PublishFinal(outcome);
+    if (note_ && outcome.rewind) NoteReport(reported);
     return outcome.exit_status;
   }
 
@@ -134,6 +139,68 @@ class InitRun {
     if (has_server_files && RestoreDirectoryMode(*lock_, DataDirectoryMode(options_))) {
       LogInfo("restored mode {} of the data directory", options_.data_directory_mode);
     }
+    if (has_server_files) RecallDiscards();
+  }
+
+  // What the directory's last rewind discarded, if that may not have been told
+  // (report/discard_note.h).
+  void RecallDiscards() {
+    note_.reset();
+    try {
+      const auto text = ReadSideFile(*lock_, kDiscardNoteSuffix);
+      if (!text) return;
+      note_ = ParseDiscardNote(*text);
+      if (!note_) LogWarning("the note of what an earlier rewind discarded is damaged");
+      if (note_ && IsToBeTold(*note_, ControlCrc(options_.pgdata))) return;
+      note_.reset();
+      RemoveSideFile(*lock_, kDiscardNoteSuffix);
+    } catch (const Error& error) {
+      note_.reset();
+      LogWarning("what an earlier rewind discarded is not known: {}", error.message());
+    }
+  }
+
+  // Counting must not keep a server down.
+  void NoteDiscards(const RewindResult& rewind) {
+    if (note_ && IsSameRewind(note_->rewind, rewind)) return;  // noted by a run that was killed
+    DiscardNote note;
+    note.rewind = note_ && !note_->reported ? Sum(note_->rewind, rewind) : rewind;
+    note_ = note;
+    try {
+      note_->control_crc = ControlCrc(options_.pgdata);
+      WriteSideFile(*lock_, kDiscardNoteSuffix, DiscardNoteText(*note_));
+    } catch (const Error& error) {
+      LogWarning("what was discarded is only in this run's report: {}", error.message());
+    }
+  }
+
+  void NoteReport(bool reported) {
+    ++note_->told;
+    note_->reported = note_->reported || reported;
+    try {
+      WriteSideFile(*lock_, kDiscardNoteSuffix, DiscardNoteText(*note_));
+    } catch (const Error& error) {
+      LogWarning("the note of what was discarded is as it was: {}", error.message());
+    }
+  }
+
+  // A rewind of this run is in the note already, together with what had not been told before.
+  void TellWhatWasDiscarded(Outcome* outcome) const {
+    const bool ready = outcome->exit_status == 0 && outcome->kind != OutcomeKind::kCloning;
+    if (!note_ || !ready) return;
+    const bool own = outcome->rewind && outcome->rewind->outcome != RewindOutcome::kNothingToDo;
+    const uint64_t before = own ? outcome->rewind->discarded_transactions : 0;
+    // Where the directory is now is this run's to say.
+    const RewindResult now = outcome->rewind.value_or(RewindResult{});
+    outcome->rewind = note_->rewind;
+    outcome->rewind->source_timeline = now.source_timeline;
+    outcome->rewind->duration = now.duration;
+    const uint64_t discarded = note_->rewind.discarded_transactions;
+    if (own && discarded == before) return;
+    outcome->message +=
+        fmt::format("; an earlier run discarded {} transactions", discarded - before);
+    // The sidecar goes on from here as after that run.
+    if (outcome->kind == OutcomeKind::kFollowed) outcome->kind = OutcomeKind::kRewound;
   }
 
   Outcome Act(const Decision& decision, const Evidence& evidence) {
@@ -204,6 +271,7 @@ class InitRun {
     rewind.create_standby_signal = true;
     rewind.primary_conninfo = StandbyConninfo(options_);
     rewind.confirm_source = [&] { discovery_.ConfirmAgain(evidence, before); };
+    rewind.on_published = [this](const RewindResult& result) { NoteDiscards(result); };
     rewind.on_progress = [&](const RewindProgress& progress) {
       meter.Update(progress, ProgressMeter::Clock::now());
     };
@@ -289,6 +357,7 @@ class InitRun {
   std::optional<DirectoryLock> lock_;
   std::optional<DirectoryState> local_;  // good while the lock is held and nothing was changed
   std::optional<DirectoryState> found_;  // last
+  std::optional<DiscardNote> note_;      // of a rewind that may not have been told
   int attempt_ = 0;
 };
 

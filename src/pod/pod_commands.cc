@@ -3,15 +3,20 @@
 #include <spdlog/fmt/fmt.h>
 #include <unistd.h>
 
-#include <charconv>
 #include <cstdio>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parse_number.h"
 #include "base/utc_time.h"
+#include "pod/discover.h"
 #include "pod/init.h"
+#include "pod/readiness_watch.h"
 #include "pod/release_status.h"
+#include "pod/rights.h"
 #include "pod/sidecar.h"
+#include "report/metrics_server.h"
+#include "report/readiness_report.h"
 #include "source/libpq_source.h"
 #include "source/wal_presence.h"
 #include "topology/promotion.h"
@@ -21,16 +26,19 @@ namespace {
 
 constexpr std::chrono::milliseconds kEvidenceTimeout{5000};
 constexpr std::chrono::milliseconds kReportTimeout{2000};
+constexpr std::chrono::seconds kHealthyFor{60};
 constexpr std::chrono::seconds kPromoteWait{60};
 constexpr std::chrono::seconds kPromoteMargin{10};  // for pg_promote() to say that it gave up
 constexpr std::chrono::seconds kCheckpointTimeout{600};
 
-ApiClient MakeApi(const PodOptions& options, std::chrono::milliseconds timeout, int attempts,
-                  std::stop_token stop) {
+ApiClient MakeApi(
+    const PodOptions& options, std::chrono::milliseconds timeout, int attempts,
+    std::stop_token stop, std::function<void(int status)> on_request = [](int) {}) {
   return ApiClient(LoadClusterConfig(options.kubeconfig), {.name_space = options.name_space,
                                                            .timeout = timeout,
                                                            .attempts = attempts,
-                                                           .stop = std::move(stop)});
+                                                           .stop = std::move(stop),
+                                                           .on_request = std::move(on_request)});
 }
 
 AskServer MakeAskServer(const PodOptions& options, std::stop_token stop) {
@@ -85,6 +93,23 @@ std::string PublishedState(const std::optional<Pod>& pod, const PodOptions& opti
   return pod ? pod->Annotation(options.annotation_prefix + key) : std::string();
 }
 
+// The sidecar goes on without: it must not end for such a thing.
+std::unique_ptr<MetricsServer> ServeMetrics(const PodOptions& options, MetricsBoard* board) {
+  if (options.metrics_port == 0) return nullptr;
+  board->Change([](SidecarMetrics* metrics) { metrics->stepped_at = Sidecar::Clock::now(); });
+  MetricsPages pages;
+  pages.metrics = [board] { return MetricsText(board->Read()); };
+  pages.healthy = [board] {
+    return Sidecar::Clock::now() - board->Read().stepped_at < kHealthyFor;
+  };
+  try {
+    return std::make_unique<MetricsServer>(options.metrics_port, std::move(pages));
+  } catch (const Error& error) {
+    LogWarning("no metrics: {}", error.message());
+    return nullptr;
+  }
+}
+
 void ChangePause(const PodOptions& options, bool paused, std::stop_token stop) {
   CheckReleaseOptions(options);
   ApiClient api = MakeApi(options, kEvidenceTimeout, 3, std::move(stop));
@@ -119,9 +144,15 @@ int RunInitCommand(const PodOptions& options, std::stop_token stop) {
 
 int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
   CheckSidecarOptions(options);
-  ApiClient api = MakeApi(options, kReportTimeout, 1, stop);
+  MetricsBoard metrics;
+  ApiClient api = MakeApi(options, kReportTimeout, 1, stop, [&metrics](int status) {
+    metrics.Change([status](SidecarMetrics* changed) { ++changed->api_requests[status]; });
+  });
   SidecarDependencies outside;
   outside.api = &api;
+  RecordWatch watch(&api, options.record);
+  if (options.discovery == "record") outside.watch = &watch;
+  outside.metrics = &metrics;
   outside.ask = MakeAskServer(options, stop);
   outside.probe = [&options, stop] { return ProbeLocal(options, stop); };
   outside.identify = [&options, stop] {
@@ -139,12 +170,23 @@ int RunSidecarCommand(const PodOptions& options, std::stop_token stop) {
     connect.stop = stop;
     return KeepsWalFrom(connect, line, lsn);
   };
+  outside.readiness_facts = [&options, stop] {
+    ReadinessFacts facts =
+        GatherReadinessFacts(options, [&] { return LocalRewindConnection(options, stop); });
+    // Of a server that does not answer at all this would say nothing.
+    if (facts.server) {
+      facts.rewind_login = LogInAsMember(options, options.rewind_user, options.rewind_password_file,
+                                         false, TryLogin);
+    }
+    return facts;
+  };
+  const auto server = ServeMetrics(options, &metrics);
   RunSidecar(options, outside, std::move(stop));
   return 0;
 }
 
 int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std::stop_token stop) {
-  CheckRecordOptions(options);
+  CheckPromoteOptions(options);
   ApiClient api = MakeApi(options, kEvidenceTimeout, 3, stop);
   AuthorityStore store(&api, options.record);
   const AskServer ask = MakeAskServer(options, stop);
@@ -177,7 +219,7 @@ int RunPromoteCommand(const PodOptions& options, const PromoteFlags& flags, std:
 }
 
 int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std::stop_token stop) {
-  CheckRecordOptions(options);
+  CheckApproveOptions(options, !flags.discard);
   if (flags.discard && flags.pod.empty()) {
     // It is run in another pod: the one that refused has no container to run it in.
     throw Error(ErrorKind::kUsage, "--discard needs --pod",
@@ -193,13 +235,13 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
   const std::string identifier = flags.system_identifier.empty()
                                      ? PublishedState(pod, options, "system-identifier")
                                      : flags.system_identifier;
-  const char* end = identifier.data() + identifier.size();
-  const auto parsed = std::from_chars(identifier.data(), end, approval.system_identifier);
-  if (parsed.ec != std::errc() || parsed.ptr != end || approval.history.empty()) {
+  const auto number = ParseNumber<uint64_t>(identifier);
+  if (!number || approval.history.empty()) {
     throw Error(ErrorKind::kUsage,
                 "pod " + approval.pod + " has not published its system identifier and history",
                 "Wait until its init container does, or give --system-identifier and --history.");
   }
+  approval.system_identifier = *number;
   Approve(&store, approval, flags.discard);
   const std::string what =
       flags.discard ? fmt::format("discard {} transactions", *flags.discard) : "start read-write";
@@ -207,6 +249,38 @@ int RunApproveCommand(const PodOptions& options, const ApproveFlags& flags, std:
               what.c_str(), static_cast<unsigned long long>(approval.system_identifier),
               approval.history.c_str());
   return 0;
+}
+
+int RunCheckCommand(const PodOptions& options, const CheckFlags& flags, std::stop_token stop) {
+  const auto given_server = [&](const std::string& user, const std::string& password_file) {
+    ConnectOptions connect;
+    connect.conninfo = flags.server;
+    connect.password = ReadPassword(password_file);
+    connect.user = user;
+    connect.stop = stop;
+    return connect;
+  };
+  const auto try_login = [&](const std::string& user, const std::string& password_file,
+                             bool replication) -> std::optional<LoginAttempt> {
+    if (flags.server.empty()) {
+      return LogInAsMember(options, user, password_file, replication, TryLogin);
+    }
+    try {
+      return TryLogin(given_server(user, password_file), replication);
+    } catch (const Error& error) {
+      return LoginAttempt{error.message()};
+    }
+  };
+  ReadinessFacts facts = GatherReadinessFacts(options, [&] {
+    return flags.server.empty() ? LocalRewindConnection(options, stop) : given_server("", "");
+  });
+  facts.rewind_login = try_login(options.rewind_user, options.rewind_password_file, false);
+  facts.replication_login =
+      try_login(options.replication_user, options.replication_password_file, true);
+  const Readiness readiness = JudgeReadiness(facts);
+  const std::string text = flags.json ? ReadinessJson(readiness) : ReadinessTable(readiness);
+  std::fputs(text.c_str(), stdout);
+  return readiness.rewindable == Rewindable::kYes ? 0 : kNotWell;
 }
 
 int RunPauseCommand(const PodOptions& options, std::stop_token stop) {
@@ -223,6 +297,24 @@ int RunResumeCommand(const PodOptions& options, std::stop_token stop) {
   std::printf("%s is not paused: pods that waited for that go on by themselves\n",
               options.record.c_str());
   return 0;
+}
+
+int RunDiscoverCommand(const PodOptions& options, const DiscoverFlags& flags,
+                       std::stop_token stop) {
+  CheckDiscoverOptions(options);
+  ApiClient api = MakeApi(options, kEvidenceTimeout, 2, stop);
+  DiscoveryReport report = Discover(&api, options, MakeAskServer(options, stop), stop);
+  if (flags.rights) {
+    try {
+      AddRights(AskForRights(&api, options), &report);
+    } catch (const Error& error) {
+      report.verdict += "; rights are not known: " + Printable(error.message());
+      if (report.exit_status == 0) report.exit_status = kRightDenied;
+    }
+  }
+  const std::string text = flags.json ? DiscoveryJson(report) : DiscoveryText(report);
+  std::fputs(text.c_str(), stdout);
+  return report.exit_status;
 }
 
 int RunStatusCommand(const PodOptions& options, const StatusFlags& flags, std::stop_token stop) {

@@ -34,7 +34,19 @@ int RunResumeCommand(const PodOptions& options, std::stop_token stop);
 struct StatusFlags {
   bool json = false;
 };
-constexpr int kNotWell = 1;  // the status of `status` when something is not as it should be
+constexpr int kNotWell = 1;  // of these commands, when something is not as it should be
 int RunStatusCommand(const PodOptions& options, const StatusFlags& flags, std::stop_token stop);
+
+struct DiscoverFlags {
+  bool json = false;
+  bool rights = false;  // ask for them, too
+};
+int RunDiscoverCommand(const PodOptions& options, const DiscoverFlags& flags, std::stop_token stop);
+
+struct CheckFlags {
+  std::string server;  // connection string; "" = the server of this pod
+  bool json = false;
+};
+int RunCheckCommand(const PodOptions& options, const CheckFlags& flags, std::stop_token stop);
 
 }  // namespace pgrejoin

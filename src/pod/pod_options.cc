@@ -10,6 +10,7 @@ namespace {
 
 // Short: a member that does not answer at once is asked again in the next round.
 constexpr int kAskTimeoutSeconds = 3;
+constexpr int kLastRoundSeconds = 10;
 
 void Require(const std::string& value, const char* flag, const char* variable) {
   if (!value.empty()) return;
@@ -18,6 +19,11 @@ void Require(const std::string& value, const char* flag, const char* variable) {
 }
 
 using Keywords = std::vector<std::pair<std::string, std::string>>;
+
+std::string SelectorOf(const PodOptions& options) {
+  if (!options.pod_selector.empty()) return options.pod_selector;
+  return FillTemplate(PresetOf(options).pod_selector, options.cluster);
+}
 
 void AddTls(const PodOptions& options, Keywords* keywords) {
   keywords->emplace_back("sslmode", options.sslmode);
@@ -46,9 +52,37 @@ std::string ReadPassword(const std::string& path) {
   return password;
 }
 
-void CheckRecordOptions(const PodOptions& options) {
+const DiscoveryPreset& PresetOf(const PodOptions& options) {
+  const DiscoveryPreset* preset = FindPreset(options.discovery);
+  if (preset != nullptr) return *preset;
+  throw Error(ErrorKind::kUsage, "unknown discovery \"" + Printable(options.discovery) + "\"");
+}
+
+std::vector<std::string> DiscoveryNames() {
+  std::vector<std::string> names;
+  for (const DiscoveryPreset& row : DiscoveryPresets()) names.emplace_back(row.name);
+  return names;
+}
+
+void CheckPromoteOptions(const PodOptions& options) {
   Require(options.pod_name, "--pod-name", "POD_NAME");
   CheckReleaseOptions(options);
+  const DiscoveryPreset& preset = PresetOf(options);
+  if (preset.primitive == Primitive::kRecord) return;
+  throw Error(ErrorKind::kUsage,
+              "with discovery " + options.discovery + " the authority record names no primary",
+              "Promote with " + std::string(preset.promote_with) + ".");
+}
+
+void CheckApproveOptions(const PodOptions& options, bool to_lead) {
+  Require(options.pod_name, "--pod-name", "POD_NAME");
+  CheckReleaseOptions(options);
+  const DiscoveryPreset& preset = PresetOf(options);
+  if (!to_lead || !IsAuthority(preset) || preset.primitive == Primitive::kRecord) return;
+  throw Error(ErrorKind::kUsage,
+              "with discovery " + options.discovery +
+                  " nobody waits for an approval to lead: another authority names who does",
+              "Promote with " + std::string(preset.promote_with) + ".");
 }
 
 void CheckReleaseOptions(const PodOptions& options) {
@@ -61,25 +95,66 @@ void CheckStatusOptions(const PodOptions& options) {
   Require(options.pod_selector, "--pod-selector", "PG_REJOIN_POD_SELECTOR");
 }
 
+void CheckDiscoverOptions(const PodOptions& options) {
+  Require(options.name_space, "--namespace", "POD_NAMESPACE");
+  const DiscoveryPreset& preset = PresetOf(options);
+  if (NeedsCluster(preset)) Require(options.cluster, "--cluster", "PG_REJOIN_CLUSTER");
+  switch (preset.primitive) {
+    case Primitive::kRecord:
+      Require(options.record, "--record", "PG_REJOIN_RECORD");
+      Require(options.headless_service, "--headless-service", "PG_REJOIN_HEADLESS_SERVICE");
+      break;
+    case Primitive::kService:
+      Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
+      break;
+    case Primitive::kStatic:
+      Require(options.primary_host, "--primary-host", "PG_REJOIN_PRIMARY_HOST");
+      return;
+    default:
+      break;
+  }
+  Require(SelectorOf(options), "--pod-selector", "PG_REJOIN_POD_SELECTOR");
+}
+
 void CheckSidecarOptions(const PodOptions& options) {
   Require(options.pod_name, "--pod-name", "POD_NAME");
-  Require(options.name_space, "--namespace", "POD_NAMESPACE");
   Require(options.pod_uid, "--pod-uid", "POD_UID");
-  Require(options.pod_selector, "--pod-selector", "PG_REJOIN_POD_SELECTOR");
-  if (options.discovery == "record") {
-    Require(options.record, "--record", "PG_REJOIN_RECORD");
-    Require(options.headless_service, "--headless-service", "PG_REJOIN_HEADLESS_SERVICE");
+  Require(SelectorOf(options), "--pod-selector", "PG_REJOIN_POD_SELECTOR");
+  CheckDiscoverOptions(options);
+  const DiscoveryPreset& preset = PresetOf(options);
+  const bool managed = preset.started_by == StartedBy::kManager;
+  if (managed && !options.gate_dir.empty()) {
+    throw Error(ErrorKind::kUsage, "--gate-dir makes no sense with discovery " + options.discovery,
+                "What starts the server decides itself whether it runs read-write.");
+  }
+  if (options.restart_pod && (managed || !IsAuthority(preset))) {
+    throw Error(
+        ErrorKind::kUsage, "--restart-pod makes no sense with discovery " + options.discovery,
+        managed ? "What starts the server also stops it, and makes it follow another primary."
+                : "Only an authority may make a running primary follow another one.");
   }
 }
 
 void CheckInitOptions(const PodOptions& options) {
   Require(options.pgdata, "--pgdata", "PGDATA");
   CheckSidecarOptions(options);
-  Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
-  Require(options.replication_password_file, "--replication-password-file",
-          "PG_REJOIN_REPLICATION_PASSWORD_FILE");
+  if (PresetOf(options).primitive != Primitive::kStatic) {
+    Require(options.primary_service, "--primary-service", "PG_REJOIN_PRIMARY_SERVICE");
+  }
+  // A manager makes its servers stream by itself.
+  if (PresetOf(options).started_by == StartedBy::kEntrypoint) {
+    Require(options.replication_password_file, "--replication-password-file",
+            "PG_REJOIN_REPLICATION_PASSWORD_FILE");
+  }
   Require(options.rewind_password_file, "--rewind-password-file", "PG_REJOIN_REWIND_PASSWORD_FILE");
   DataDirectoryMode(options);
+  if (options.replication_mode == "slave") {
+    throw Error(ErrorKind::kUsage,
+                "the image's entrypoint is told to make this server a standby at each start "
+                "(POSTGRESQL_REPLICATION_MODE=slave): once promoted, it would demote itself",
+                "Override the container's command so that it starts the server on the directory as "
+                "it is, and do not pass that variable on.");
+  }
   if (options.discovery == "label" && options.role_label == PodOptions().role_label) {
     throw Error(
         ErrorKind::kUsage,
@@ -99,16 +174,20 @@ mode_t DataDirectoryMode(const PodOptions& options) {
 
 DiscoveryOptions MakeDiscoveryOptions(const PodOptions& options) {
   DiscoveryOptions discovery;
-  if (options.discovery == "service") discovery.kind = DiscoveryKind::kService;
-  if (options.discovery == "label") discovery.kind = DiscoveryKind::kLabel;
+  discovery.preset = &PresetOf(options);
+  discovery.cluster = options.cluster;
   discovery.own_pod = options.pod_name;
   discovery.name_space = options.name_space;
   discovery.record = options.record;
   discovery.primary_service = options.primary_service;
   discovery.headless_service = options.headless_service;
-  discovery.pod_selector = options.pod_selector;
-  discovery.role_label = options.role_label;
+  discovery.primary_host = options.primary_host;
+  discovery.pod_selector = SelectorOf(options);
+  const std::string_view kept_there = discovery.preset->role_label;
+  discovery.role_label = kept_there.empty() ? options.role_label : std::string(kept_there);
   discovery.annotation_prefix = options.annotation_prefix;
+  // The last round of a run is one that has seen enough.
+  discovery.watch_max = std::chrono::seconds(std::max(options.deadline_s - kLastRoundSeconds, 0));
   for (size_t begin = 0; begin < options.members.size();) {
     const size_t comma = std::min(options.members.find(',', begin), options.members.size());
     if (comma > begin) discovery.members.push_back(options.members.substr(begin, comma - begin));
@@ -149,7 +228,8 @@ std::string PrimaryServiceHost(const PodOptions& options) {
 }
 
 std::string StandbyConninfo(const PodOptions& options) {
-  Keywords keywords{{"host", PrimaryServiceHost(options)},
+  const bool fixed = PresetOf(options).primitive == Primitive::kStatic;
+  Keywords keywords{{"host", fixed ? options.primary_host : PrimaryServiceHost(options)},
                     {"port", options.port},
                     {"user", options.replication_user},
                     {"passfile", PassfilePath(options)},

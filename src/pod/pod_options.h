@@ -21,7 +21,9 @@ struct PodOptions {
   std::string pod_uid;
   std::string kubeconfig;  // "" = in the cluster
 
-  std::string discovery = "record";
+  std::string discovery = "record";  // a row of topology/discovery_preset.h
+  std::string cluster;               // fills that row's templates
+  std::string primary_host;          // of static
   std::string record;
   std::string primary_service;
   std::string headless_service;
@@ -47,18 +49,25 @@ struct PodOptions {
   std::string bin_dir = "/pg-rejoin/bin";  // "" = the gate is not handed over
   std::string gate_dir;                    // where the gate asks; "" = nowhere
   bool restart_pod = false;                // may delete its own pod to make it rejoin
+  uint16_t metrics_port = 0;               // 0 = no metrics
   std::string termination_log = "/dev/termination-log";
   std::string data_directory_mode = "0700";
+  std::string replication_mode;  // what Bitnami's entrypoint is told; "slave" is refused
 };
 
 // Throw Error(kUsage) that names the option and its environment variable.
 void CheckInitOptions(const PodOptions& options);
 void CheckSidecarOptions(const PodOptions& options);
-void CheckRecordOptions(const PodOptions& options);   // promote, approve
+void CheckPromoteOptions(const PodOptions& options);
+void CheckApproveOptions(const PodOptions& options, bool to_lead);
+void CheckDiscoverOptions(const PodOptions& options);
 void CheckReleaseOptions(const PodOptions& options);  // pause, resume
 void CheckStatusOptions(const PodOptions& options);
 
 mode_t DataDirectoryMode(const PodOptions& options);
+std::vector<std::string> DiscoveryNames();
+// Throws Error(kUsage) when there is none of that name.
+const DiscoveryPreset& PresetOf(const PodOptions& options);
 DiscoveryOptions MakeDiscoveryOptions(const PodOptions& options);
 
 // The connections that a pod makes. Passwords are read from their files each time, since Secrets

@@ -56,7 +56,7 @@ nlohmann::ordered_json ToJson(const Outcome& outcome, const std::string& report_
   if (HasHistory(outcome)) json["history"] = Cut(outcome.local->history.ToString(), text_bytes_max);
   if (outcome.rewind) {
     const RewindResult& rewind = *outcome.rewind;
-    json["timeline"] = rewind.source_timeline;
+    if (rewind.source_timeline != 0) json["timeline"] = rewind.source_timeline;
     if (rewind.fork_lsn.valid()) json["forkLsn"] = rewind.fork_lsn.ToString();
     json["discardedTransactions"] = rewind.discarded_transactions;
     json["discardedBytes"] = rewind.discarded_bytes;

@@ -100,15 +100,17 @@ void Reporter::PublishProgress(const Outcome& outcome) {
   not_before_ = outcome.duration + pause_;
 }
 
-void Reporter::PublishFinal(const Outcome& outcome) {
+bool Reporter::PublishFinal(const Outcome& outcome) {
   LogOutcome(outcome);
   // An API server that does not answer is not waited for twice.
   problem_.clear();
-  if (TryAnnotate(outcome)) TryEvent(outcome);
-  if (options_.termination_log.empty()) return;
-  if (!WriteTerminationLog(options_.termination_log, OutcomeToJson(outcome, problem_))) {
+  const bool annotated = TryAnnotate(outcome);
+  if (annotated) TryEvent(outcome);
+  if (!options_.termination_log.empty() &&
+      !WriteTerminationLog(options_.termination_log, OutcomeToJson(outcome, problem_))) {
     LogWarning("could not write the termination message to {}", options_.termination_log);
   }
+  return annotated;
 }
 
 }  // namespace pgrejoin

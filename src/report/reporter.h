@@ -29,8 +29,8 @@ class Reporter {
   void PublishProgress(const Outcome& outcome);
 
   // The end of the run: log, annotations (at most one write for an everyday outcome), Event, and
-  // last the termination message.
-  void PublishFinal(const Outcome& outcome);
+  // last the termination message. Whether the annotations are there.
+  bool PublishFinal(const Outcome& outcome);
 
  private:
   bool TryAnnotate(const Outcome& outcome);

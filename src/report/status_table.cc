@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "base/utc_time.h"
 #include "report/outcome.h"
 #include "report/progress_meter.h"
@@ -25,16 +25,6 @@ constexpr const char* kReplica = "replica";
 using Row = std::array<std::string, 9>;
 const Row kTitles{"POD",       "ROLE",   "TIMELINE", "OUTCOME", "FORK",
                   "DISCARDED", "COPIED", "TOOK",     "AGE"};
-
-// The whole text is a number, or there is none.
-template <typename Number>
-std::optional<Number> ParseNumber(const std::string& text) {
-  Number number{};
-  const char* end = text.data() + text.size();
-  const auto parsed = std::from_chars(text.data(), end, number);
-  if (parsed.ec != std::errc() || parsed.ptr != end) return std::nullopt;
-  return number;
-}
 
 // "3.4 s", "75 s", "12 min", "5 h", "9 d": a unit is used from two of it on.
 std::string FormatSpan(double seconds) {
@@ -196,7 +186,7 @@ PodStatus ReadPodStatus(const Pod& pod, const std::string& role_label,
   status.discarded_transactions = ParseNumber<uint64_t>(annotation("discarded-transactions"));
   status.copied_bytes = ParseNumber<uint64_t>(annotation("copied-bytes"));
   status.duration_s = ParseNumber<double>(annotation("duration"));
-  // "inf" is a number to std::from_chars, and none to JSON.
+  // "inf" is a number to ParseNumber(), and none to JSON.
   if (status.duration_s && !(std::isfinite(*status.duration_s) && *status.duration_s >= 0)) {
     status.duration_s.reset();
   }

@@ -21,6 +21,9 @@ namespace pgrejoin {
 namespace {
 constexpr uint64_t kBlockBytes = 8192;
 constexpr uint32_t kAddBytesMax = 1 << 30;
+// By so much a file may have been replaced by a larger one since it was listed. What relations grow
+// by is in the WAL.
+constexpr uint64_t kMayHaveGrownBytes = 1 << 20;
 constexpr std::chrono::seconds kFollowEvery{1};
 
 std::map<std::string, uint64_t> CutsOf(const CopyShortfall& shortfall) {
@@ -266,29 +269,26 @@ void RewindRun::GrowRelations(const std::map<std::string, uint64_t>& cuts) {
 
 void RewindRun::CopyWhole(const PlanEntry& entry, Copier* copier) {
   target_.OpenWriter(entry.path, /*truncate=*/true);
-  uint64_t offset = 0;
-  for (; offset + Copier::kRangeBytesMax <= entry.source_size; offset += Copier::kRangeBytesMax) {
-    copier->Add({entry.path, entry.path, offset, Copier::kRangeBytesMax});
-  }
-  // A small file may have been replaced by a larger one since it was listed; what relations grow by
-  // is in the WAL.
   const bool relation = ParseRelationForkPath(entry.path).has_value();
-  const uint64_t rest = relation ? entry.source_size - offset : Copier::kRangeBytesMax;
-  if (rest > 0) copier->Add({entry.path, entry.path, offset, static_cast<uint32_t>(rest)});
+  CopyRangeOf(entry, 0, entry.source_size + (relation ? 0 : kMayHaveGrownBytes), copier);
 }
 
 void RewindRun::CopyBlocks(const PlanEntry& entry, Copier* copier) {
   const bool there = entry.on_target && entry.target_size == entry.source_size;
   if (!there) target_.SetLength(entry.path, entry.source_size);
   for (const BlockRun& run : entry.runs) {
-    uint64_t offset = uint64_t{run.first} * kBlockBytes;
-    uint64_t left = uint64_t{run.count} * kBlockBytes;
-    while (left > 0) {
-      const auto length = static_cast<uint32_t>(std::min<uint64_t>(left, kAddBytesMax));
-      copier->Add({entry.path, entry.path, offset, length});
-      offset += length;
-      left -= length;
-    }
+    CopyRangeOf(entry, uint64_t{run.first} * kBlockBytes, uint64_t{run.count} * kBlockBytes,
+                copier);
+  }
+}
+
+void RewindRun::CopyRangeOf(const PlanEntry& entry, uint64_t offset, uint64_t bytes,
+                            Copier* copier) {
+  while (bytes > 0) {
+    const auto length = static_cast<uint32_t>(std::min<uint64_t>(bytes, kAddBytesMax));
+    copier->Add({entry.path, entry.path, offset, length});
+    offset += length;
+    bytes -= length;
   }
 }
 
@@ -389,7 +389,6 @@ void RewindRun::Publish(Lsn end) {
   KillPoint("published-noted");
   target_.ReplaceFile(kControlFilePath, control.raw());
   KillPoint("published");
-  RemoveJournal(target_);
 }
 
 }  // namespace pgrejoin

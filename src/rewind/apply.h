@@ -54,6 +54,7 @@ class RewindRun {
   CopyShortfall CopyFiles();
   void CopyWhole(const PlanEntry& entry, Copier* copier);
   void CopyBlocks(const PlanEntry& entry, Copier* copier);
+  static void CopyRangeOf(const PlanEntry& entry, uint64_t offset, uint64_t bytes, Copier* copier);
   void RemoveEntry(const PlanEntry& entry);
   void GrowRelations(const std::map<std::string, uint64_t>& cuts);
   void ApplyShortfall(const CopyShortfall& shortfall, const std::map<std::string, uint64_t>& cuts);

@@ -3,6 +3,7 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <utility>
 
@@ -18,9 +19,14 @@ const std::string kPath = std::string(kOwnDirectory) + "/copied";
 const std::string kTemporaryPath = kPath + ".tmp";
 constexpr uint64_t kBlockBytes = 8192;
 constexpr size_t kCrcOffset = 28;
-// A killed run loses at most one such part, and what is under way.
-constexpr uint64_t kSyncParts = 40;
-constexpr uint64_t kSyncBytesMin = 4 << 20;
+// A killed run loses what is being made durable and what waits for that: at most kWaitingPartsMax
+// such parts each, and what is under way.
+constexpr uint64_t kSyncParts = 100;
+constexpr uint64_t kSyncBytesMin = 2 << 20;
+constexpr uint64_t kWaitingPartsMax = 2;
+// Storage that takes longer is given larger parts: what is written by others may be waited for,
+// too.
+constexpr std::chrono::seconds kSlowSync{1};
 
 std::map<RelationSegment, uint64_t> BlocksThere(const std::vector<TargetFile>& files) {
   std::map<RelationSegment, uint64_t> blocks;
@@ -111,21 +117,44 @@ void CopiedBlocks::Note(const std::string& path, uint64_t offset, uint64_t bytes
   if (!writer_ || !segment || offset % kBlockBytes != 0 || count == 0) return;
   std::vector<Record> records;
   {
-    const std::scoped_lock lock(mutex_);
+    std::unique_lock lock(mutex_);
     pending_.push_back(MakeRecord(*segment, static_cast<BlockNumber>(offset / kBlockBytes),
                                   static_cast<BlockNumber>(count)));
     pending_bytes_ += bytes;
-    if (syncing_ || pending_bytes_ < sync_bytes_) return;
+    synced_.wait(lock, [this] {
+      return state_ != State::kSyncing || pending_bytes_ < kWaitingPartsMax * sync_bytes_;
+    });
+    if (state_ != State::kIdle || pending_bytes_ < sync_bytes_) return;
     records = std::exchange(pending_, {});
     pending_bytes_ = 0;
-    syncing_ = true;
+    state_ = State::kSyncing;
   }
+  const auto begun = std::chrono::steady_clock::now();
+  try {
+    MakeDurable(records);
+    const bool slow = std::chrono::steady_clock::now() - begun > kSlowSync;
+    Enter(State::kIdle, slow ? 2 : 1);
+  } catch (...) {
+    // What was lost stays lost, though the next sync may succeed: nothing is noted any more.
+    Enter(State::kFailed, 1);
+    throw;
+  }
+}
+
+void CopiedBlocks::Enter(State state, uint64_t parts_grow_by) {
+  {
+    const std::scoped_lock lock(mutex_);
+    state_ = state;
+    sync_bytes_ *= parts_grow_by;
+  }
+  synced_.notify_all();
+}
+
+void CopiedBlocks::MakeDurable(const std::vector<Record>& records) {
   target_.SyncAll();
   Append(records);
   writer_->Sync();
   KillPoint("copied-noted");
-  const std::scoped_lock lock(mutex_);
-  syncing_ = false;
 }
 
 void ForgetCopiedBlocks(TargetDirectory& target) { target.Remove(kPath, FileType::kRegular); }

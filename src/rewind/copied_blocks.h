@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <mutex>
@@ -32,7 +33,8 @@ class CopiedBlocks {
   // come together.
   void Begin(const BlockRefTable& blocks, uint64_t bytes_to_copy);
   // After they were written. Paths that are no main fork, and parts of blocks, are left out; so is
-  // everything before Begin(). Thread-safe; one of the callers waits for the storage now and then.
+  // everything before Begin(). Thread-safe; one of the callers waits for the storage now and then,
+  // and all do while much more has been written than it has made durable.
   void Note(const std::string& path, uint64_t offset, uint64_t bytes);
 
  private:
@@ -40,20 +42,26 @@ class CopiedBlocks {
   static constexpr size_t kRecordBytes = 32;
   using Record = std::array<std::byte, kRecordBytes>;
 
+  enum class State { kIdle, kSyncing, kFailed };  // kSyncing: by one of the callers of Note()
+
   static Record MakeRecord(const RelationSegment& segment, BlockNumber first, BlockNumber count);
   void Append(const std::vector<Record>& records);
+  void MakeDurable(const std::vector<Record>& records);
+  // Both under the mutex, and whoever waits looks again.
+  void Enter(State state, uint64_t parts_grow_by);
 
   TargetDirectory& target_;
   std::string head_;
   uint32_t blocks_per_segment_;
-  uint64_t sync_bytes_ = 0;
   std::optional<TargetWriter> writer_;  // since Begin(); used by one thread at a time
   uint64_t length_ = 0;                 // of the file; likewise
 
   std::mutex mutex_;
   std::vector<Record> pending_;  // guarded by mutex_: written, maybe not durable
   uint64_t pending_bytes_ = 0;   // guarded by mutex_
-  bool syncing_ = false;         // guarded by mutex_: a thread makes an earlier part durable
+  uint64_t sync_bytes_ = 0;      // guarded by mutex_ since Begin(): a part
+  State state_ = State::kIdle;   // guarded by mutex_
+  std::condition_variable synced_;
 };
 
 // The blocks do not count any more: of another line, or maybe lost.

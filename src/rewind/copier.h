@@ -48,7 +48,9 @@ struct CopyShortfall {
 
 class Copier {
  public:
-  static constexpr uint32_t kRangeBytesMax = 1 << 20;
+  // A range arrives whole: it is what a connection holds in memory, and what a kill on its way
+  // loses.
+  static constexpr uint32_t kRangeBytesMax = 256 << 10;
 
   // bytes of the range, from its offset on, have just been written. Called from the workers.
   using OnWritten = std::function<void(const CopyRange& range, uint64_t bytes)>;

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "rewind/journal.h"
 #include "rewind/local_state.h"
+#include "target/directory_lock.h"
 #include "target/target_directory.h"
 
 namespace pgrejoin {
@@ -25,9 +26,8 @@ bool HoldsNothing(const std::string& pgdata) {
 }
 
 // The gate's mark (gate/gate.cc), which the last script of the first start removes.
-bool InitialisationIsMarked(std::string pgdata) {
-  while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
-  return ::access((pgdata + ".initialising").c_str(), F_OK) == 0;
+bool InitialisationIsMarked(const std::string& pgdata) {
+  return ::access(PathBeside(pgdata, ".initialising").c_str(), F_OK) == 0;
 }
 
 DirectoryKind KindOf(const TargetDirectory& target, const ControlFile& control) {

@@ -3,7 +3,9 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
+#include <concepts>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "base/crc32c.h"
 #include "base/error.h"
@@ -16,6 +18,7 @@ using Json = nlohmann::ordered_json;
 
 constexpr int kFormat = 3;
 constexpr size_t kJournalBytesMax = size_t{4} << 30;
+constexpr uint64_t kRelationBlocksMax = uint64_t{1} << 32;
 // Tables of blocks.
 constexpr const char* kBlocks = "blocks";
 constexpr const char* kSeen = "blocks_replayed";
@@ -28,6 +31,20 @@ const std::string kPublishedPath = kDirectory + "/published";
 [[noreturn]] void Damaged(const std::string& what) {
   throw Error(ErrorKind::kTargetFailed, "the rewind journal is damaged: " + what,
               "The directory cannot be finished. Clone the target anew.");
+}
+
+// Json::get() makes a number of any other: 2^64 - 1 of -1, and of 1e93 whatever the processor
+// likes.
+template <std::integral Number>
+Number NumberFromJson(const Json& json) {
+  if (json.is_number_unsigned()) {
+    const auto number = json.get<uint64_t>();
+    if (std::in_range<Number>(number)) return static_cast<Number>(number);
+  } else if (json.is_number_integer()) {
+    const auto number = json.get<int64_t>();
+    if (std::in_range<Number>(number)) return static_cast<Number>(number);
+  }
+  Damaged("number");
 }
 
 // Writes lines through one buffer and sums them up.
@@ -90,7 +107,8 @@ Json LocatorJson(const RelFileLocator& locator) {
 }
 
 RelFileLocator LocatorFromJson(const Json& json) {
-  return {json.at(0).get<Oid>(), json.at(1).get<Oid>(), json.at(2).get<Oid>()};
+  return {NumberFromJson<Oid>(json.at(0)), NumberFromJson<Oid>(json.at(1)),
+          NumberFromJson<Oid>(json.at(2))};
 }
 
 Json HeadJson(const RewindFacts& facts) {
@@ -133,7 +151,7 @@ TimelineHistory HistoryFromJson(const Json& json) {
 }
 
 RewindFacts FactsFromHead(const Json& head) {
-  if (const int format = head.at("format").get<int>(); format != kFormat) {
+  if (const int format = NumberFromJson<int>(head.at("format")); format != kFormat) {
     throw Error(
         ErrorKind::kTargetFailed,
         fmt::format("the rewind journal has format {}, this program writes {}", format, kFormat),
@@ -149,23 +167,25 @@ RewindFacts FactsFromHead(const Json& head) {
   if (!FromHex(head.at("source_incarnation").get<std::string>(), &facts.source_incarnation)) {
     Damaged("incarnation of the source");
   }
-  facts.fork = {head.at("fork_timeline").get<TimelineId>(), LsnFromJson(head.at("fork_lsn"))};
+  facts.fork = {NumberFromJson<TimelineId>(head.at("fork_timeline")),
+                LsnFromJson(head.at("fork_lsn"))};
   facts.last_common_record = LsnFromJson(head.at("last_common_record"));
   facts.target_end = LsnFromJson(head.at("target_end"));
   facts.label.start = LsnFromJson(head.at("start_lsn"));
-  facts.label.timeline = head.at("start_timeline").get<TimelineId>();
+  facts.label.timeline = NumberFromJson<TimelineId>(head.at("start_timeline"));
   facts.label.checkpoint = LsnFromJson(head.at("checkpoint_lsn"));
   facts.label.ours = true;
-  facts.start_next_xid = head.at("start_next_xid").get<uint64_t>();
+  facts.start_next_xid = NumberFromJson<uint64_t>(head.at("start_next_xid"));
   if (!head.at("first_references_known").get<bool>()) facts.first_references.SetUnknown();
   facts.was_standby = head.at("was_standby").get<bool>();
   if (const Json& oldest = head.at("oldest_decided"); !oldest.is_null()) {
-    facts.oldest_decided = oldest.get<TransactionId>();
+    facts.oldest_decided = NumberFromJson<TransactionId>(oldest);
   }
-  facts.discarded_transactions = head.at("discarded_transactions").get<uint64_t>();
-  facts.discarded_bytes = head.at("discarded_bytes").get<uint64_t>();
+  facts.discarded_transactions = NumberFromJson<uint64_t>(head.at("discarded_transactions"));
+  facts.discarded_bytes = NumberFromJson<uint64_t>(head.at("discarded_bytes"));
   if (const Json& from = head.at("discarded_from"); !from.is_null()) {
-    facts.discarded_times = {from.get<PgTimestamp>(), head.at("discarded_to").get<PgTimestamp>()};
+    facts.discarded_times = {NumberFromJson<PgTimestamp>(from),
+                             NumberFromJson<PgTimestamp>(head.at("discarded_to"))};
   }
   return facts;
 }
@@ -185,12 +205,14 @@ void WriteBlocks(const char* what, const BlockRefTable& table, LineWriter* out) 
 template <typename Add>
 void ReadBlocks(const char* what, const Json& line, uint64_t blocks_per_segment, const Add& add) {
   const RelFileLocator locator = LocatorFromJson(line.at(what));
-  const uint64_t base = line.at("segment").get<uint64_t>() * blocks_per_segment;
+  const uint64_t base = NumberFromJson<uint32_t>(line.at("segment")) * blocks_per_segment;
   for (const Json& run : line.at("runs")) {
-    const auto first = run.at(0).get<uint64_t>();
-    const auto count = run.at(1).get<uint64_t>();
-    if (first > blocks_per_segment || count > blocks_per_segment - first)
-      Damaged("blocks behind the end of a segment file");
+    const auto first = NumberFromJson<uint64_t>(run.at(0));
+    const auto count = NumberFromJson<uint64_t>(run.at(1));
+    if (first > blocks_per_segment || count > blocks_per_segment - first ||
+        base + first + count > kRelationBlocksMax) {
+      Damaged("blocks behind the end of a segment file, or of any relation");
+    }
     for (uint64_t block = base + first; block < base + first + count; ++block) {
       add(locator, static_cast<BlockNumber>(block));
     }
@@ -207,7 +229,7 @@ void ReadFileLine(const Json& line, RewindFacts* facts) {
     file.type = FileType::kSymlink;
     if (!FromHex(line.at("link").get<std::string>(), &file.link_target)) Damaged("link");
   } else {
-    file.size = line.at("size").get<uint64_t>();
+    file.size = NumberFromJson<uint64_t>(line.at("size"));
   }
   facts->target_files.push_back(std::move(file));
 }
@@ -256,17 +278,21 @@ void ReadLine(const Json& line, RewindFacts* facts) {
     facts->created.insert(LocatorFromJson(line.at("created")));
   } else if (line.contains("copied_database")) {
     const Json& oids = line.at("copied_database");
-    facts->copied_databases.emplace(oids.at(0).get<Oid>(), oids.at(1).get<Oid>());
+    facts->copied_databases.emplace(NumberFromJson<Oid>(oids.at(0)),
+                                    NumberFromJson<Oid>(oids.at(1)));
   } else if (line.contains("database_copy")) {
     const Json& oids = line.at("database_copy");
-    facts->copies.copies.push_back({oids.at(0).get<Oid>(), oids.at(1).get<Oid>(),
-                                    oids.at(2).get<Oid>(), oids.at(3).get<Oid>()});
+    facts->copies.copies.push_back(
+        {NumberFromJson<Oid>(oids.at(0)), NumberFromJson<Oid>(oids.at(1)),
+         NumberFromJson<Oid>(oids.at(2)), NumberFromJson<Oid>(oids.at(3))});
   } else if (line.contains("database_touched")) {
-    facts->copies.touched.insert(line.at("database_touched").get<Oid>());
+    facts->copies.touched.insert(NumberFromJson<Oid>(line.at("database_touched")));
   } else if (line.contains("truncated")) {
-    facts->truncated[LocatorFromJson(line.at("truncated"))] = line.at("to").get<BlockNumber>();
+    facts->truncated[LocatorFromJson(line.at("truncated"))] =
+        NumberFromJson<BlockNumber>(line.at("to"));
   } else if (line.contains("attempted")) {
-    facts->attempted[PathFromJson(line.at("attempted"))] = line.at("own_bytes").get<uint64_t>();
+    facts->attempted[PathFromJson(line.at("attempted"))] =
+        NumberFromJson<uint64_t>(line.at("own_bytes"));
   }
 }
 
@@ -284,9 +310,10 @@ std::string_view CheckedLines(std::string_view content) {
   if (last == std::string_view::npos) Damaged("cut off");
   const std::string_view lines = content.substr(0, last + 1);
   const Json foot = ParseLine(content.substr(last + 1));
-  if (foot.at("crc32c").get<uint32_t>() != ComputeCrc32c(AsBytes(lines))) Damaged("wrong checksum");
+  if (NumberFromJson<uint32_t>(foot.at("crc32c")) != ComputeCrc32c(AsBytes(lines)))
+    Damaged("wrong checksum");
   const auto count = static_cast<uint64_t>(std::count(lines.begin(), lines.end(), '\n'));
-  if (foot.at("lines").get<uint64_t>() != count) Damaged("wrong number of lines");
+  if (NumberFromJson<uint64_t>(foot.at("lines")) != count) Damaged("wrong number of lines");
   return lines;
 }
 

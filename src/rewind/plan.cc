@@ -3,12 +3,12 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
-#include <charconv>
 #include <map>
 #include <tuple>
 
 #include "base/check.h"
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "rewind/wal_scan.h"
 
 namespace pgrejoin {
@@ -160,12 +160,11 @@ class Planner {
     constexpr std::string_view kDirectory = "pg_twophase/";
     if (!path.starts_with(kDirectory)) return false;
     const std::string_view name = std::string_view(path).substr(kDirectory.size());
-    uint64_t xid = 0;
-    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), xid, 16);
-    if (error != std::errc() || end != name.data() + name.size()) return false;
-    if (name.size() > 8) return xid >= facts_.start_next_xid;
+    const auto xid = ParseNumber<uint64_t>(name, 16);
+    if (!xid) return false;
+    if (name.size() > 8) return *xid >= facts_.start_next_xid;
     const auto next = static_cast<TransactionId>(facts_.start_next_xid);
-    return !TransactionIdPrecedes(static_cast<TransactionId>(xid), next);
+    return !TransactionIdPrecedes(static_cast<TransactionId>(*xid), next);
   }
 
   void DecideWhole(const std::string& path, const PathState& state) {

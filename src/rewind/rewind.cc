@@ -217,6 +217,7 @@ class Rewinder {
     result_.bytes_to_copy = run.plan().bytes_to_copy;
     try {
       result_.source_end = run.Carry(CutsInto(facts, run.plan()));
+      Finish();
     } catch (const Error& error) {
       RethrowAsIncomplete(error);
     }
@@ -241,6 +242,8 @@ class Rewinder {
                     "Clone the target anew.");
       case JournalMeaning::kFinished:
         LogInfo("an earlier run had finished its rewind; removing its journal");
+        result_.source_timeline = facts.source_history.timeline();
+        if (!options_.dry_run && options_.on_published) options_.on_published(result_);
         return StartWithoutJournal(RewindOutcome::kResumed);
       case JournalMeaning::kNothingDone:
         LogInfo("an earlier run had changed nothing; removing its journal");
@@ -260,9 +263,16 @@ class Rewinder {
       WriteJournal(target_, facts, run.plan());
       result_.bytes_to_copy = run.plan().bytes_to_copy;
       result_.source_end = run.Carry(CutsInto(&facts, run.plan()));
+      Finish();
     } catch (const Error& error) {
       RethrowAsIncomplete(error);
     }
+  }
+
+  void Finish() {
+    result_.bytes_copied = progress_.bytes_done();
+    if (options_.on_published) options_.on_published(result_);
+    RemoveJournal(target_);
   }
 
   // The directory may have lived on since: what has to be done is decided from the beginning.

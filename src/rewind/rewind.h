@@ -39,6 +39,8 @@ struct RewindProgress {
   uint64_t bytes_total = 0;  // 0: not known
 };
 
+struct RewindResult;
+
 struct RewindOptions {
   int connections = 4;
   bool dry_run = false;
@@ -63,6 +65,9 @@ struct RewindOptions {
   TargetDirectory::WalArchiveLookup recovery_archive;
   // Called just before pg_control is published; throws to leave the directory fenced.
   std::function<void()> confirm_source;
+  // Called once a rewind is published and before the journal, which keeps the same figures, is
+  // removed; again by the next run when this one is killed in between.
+  std::function<void(const RewindResult&)> on_published;
   std::function<void(const RewindProgress&)> on_progress;
   std::stop_token stop;
 };

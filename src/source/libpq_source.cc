@@ -1,15 +1,17 @@
 #include "source/libpq_source.h"
 
 #include <libpq-fe.h>
+#include <openssl/ssl.h>
 #include <poll.h>
 #include <spdlog/fmt/fmt.h>
 
 #include <algorithm>
-#include <charconv>
+#include <ctime>
 #include <set>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/parse_number.h"
 #include "pgdata/file_rules.h"
 #include "pgdata/wal_segment_name.h"
 #include "source/source_control.h"
@@ -89,6 +91,14 @@ class Connection {
   using Parameters = std::vector<std::pair<std::string, std::string>>;
 
   static Connection Open(const Parameters& parameters) {
+    Connection connection = Try(parameters);
+    const std::string problem = connection.Problem();
+    if (!problem.empty()) throw Error(ErrorKind::kUnavailable, problem);
+    return connection;
+  }
+
+  // One that may have failed: see Problem().
+  static Connection Try(const Parameters& parameters) {
     std::vector<const char*> keywords;
     std::vector<const char*> values;
     for (const auto& [keyword, value] : parameters) {
@@ -97,13 +107,21 @@ class Connection {
     }
     keywords.push_back(nullptr);
     values.push_back(nullptr);
-    Connection connection(PQconnectdbParams(keywords.data(), values.data(), /*expand_dbname=*/1));
-    if (PQstatus(connection.get()) != CONNECTION_OK) {
-      throw Error(ErrorKind::kUnavailable,
-                  fmt::format("could not connect to the source server: {}",
-                              Message(PQerrorMessage(connection.get()), connection.get())));
-    }
-    return connection;
+    return Connection(PQconnectdbParams(keywords.data(), values.data(), /*expand_dbname=*/1));
+  }
+
+  std::string Problem() const {
+    if (PQstatus(get()) == CONNECTION_OK) return "";
+    return fmt::format("could not connect to the source server: {}",
+                       Message(PQerrorMessage(get()), get()));
+  }
+
+  // Whether the name was found: libpq keeps each address that it tries. A socket's directory has
+  // none.
+  bool HasAddress() const {
+    const std::string_view host = PQhost(get());
+    return host.empty() || host.starts_with('/') || host.starts_with('@') ||
+           *PQhostaddr(get()) != '\0';
   }
 
   // All queries together have to be answered in time from now on.
@@ -261,8 +279,20 @@ Connection::Parameters ToParameters(const ConnectOptions& options) {
       {"dbname", options.conninfo},
       {"fallback_application_name", "pg-rejoin"},
       {"client_encoding", "SQL_ASCII"}};
+  if (!options.user.empty()) parameters.emplace_back("user", options.user);
   if (!options.password.empty()) parameters.emplace_back("password", options.password);
   return parameters;
+}
+
+// Of the certificate that the server has shown; libpq has no function for it.
+std::optional<int64_t> CertificateNotAfter(const Connection& connection) {
+  auto* ssl = static_cast<SSL*>(PQsslStruct(connection.get(), "OpenSSL"));
+  const X509* certificate = ssl == nullptr ? nullptr : SSL_get0_peer_certificate(ssl);
+  std::tm end{};
+  if (certificate == nullptr || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) != 1) {
+    return std::nullopt;
+  }
+  return ::timegm(&end);
 }
 
 std::optional<std::string> ReadWholeFile(Connection& connection, const std::string& path,
@@ -323,9 +353,11 @@ IdentityAndControl Identify(Connection& connection) {
       " pg_catalog.current_setting('full_page_writes'),"
       " pg_catalog.pg_postmaster_start_time()::pg_catalog.text,"
       " pg_catalog.inet_server_addr()::pg_catalog.text,"
-      " pg_catalog.inet_server_port()::pg_catalog.text"
+      " pg_catalog.inet_server_port()::pg_catalog.text,"
+      " pg_catalog.floor(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()))"
+      "::pg_catalog.int8"
       " FROM (SELECT pg_catalog.pg_is_in_recovery() AS recovery OFFSET 0) r");
-  ExpectShape(result, 1, 7);
+  ExpectShape(result, 1, 8);
   SourceIdentity identity;
   const ControlFile control = ReadSourceControl(
       [&] { return ReadWholeFile(connection, kControlFilePath, kControlFileBytes); });
@@ -341,6 +373,9 @@ IdentityAndControl Identify(Connection& connection) {
       PQgetisnull(result.get(), 0, 5) != 0
           ? "local socket"
           : fmt::format("{}:{}", Printable(Field(result, 0, 5)), Printable(Field(result, 0, 6)));
+  const auto clock = ParseNumber<int64_t>(Field(result, 0, 7));
+  if (!clock) Nonsense("time", Field(result, 0, 7));
+  identity.clock_seconds = *clock;
   TimelineId timeline = 0;
   if (identity.in_recovery) {
     timeline = std::max(control.timeline(), NewestTimelineAt(connection, identity.flush_lsn,
@@ -544,13 +579,12 @@ class LibpqSourceImpl : public LibpqSource {
     } else if (Field(result, 0, 2) == "t") {
       file.type = FileType::kDirectory;
     } else {
-      const std::string_view size = Field(result, 0, 1);
-      const auto [end, error] = std::from_chars(size.data(), size.data() + size.size(), file.size);
+      const std::string_view text = Field(result, 0, 1);
+      const auto size = ParseNumber<uint64_t>(text);
       const uint64_t bytes_max =
           ParseRelationForkPath(file.path) ? relation_bytes_max_ : kFileBytesMax;
-      if (error != std::errc() || end != size.data() + size.size() || file.size > bytes_max) {
-        Nonsense("file size", size);
-      }
+      if (!size || *size > bytes_max) Nonsense("file size", text);
+      file.size = *size;
     }
     return file;
   }
@@ -581,6 +615,31 @@ std::string RunSql(const ConnectOptions& options, const std::string& sql) {
   const Result result = connection.Query(sql.c_str());
   if (result == nullptr || PQnfields(result.get()) == 0) return {};
   return std::string(Field(result, 0, 0));
+}
+
+ServerRow QueryRow(const ConnectOptions& options, const std::string& sql,
+                   const std::vector<std::string>& parameters) {
+  Connection connection = Connection::Open(ToParameters(options));
+  connection.LimitAnswers(options);
+  connection.PrepareSession();
+  const Result result = connection.Query(sql.c_str(), parameters);
+  if (result == nullptr) Nonsense("answer", "no row");
+  ServerRow row;
+  for (int column = 0; column < PQnfields(result.get()); ++column) {
+    const bool null = PQgetisnull(result.get(), 0, column) != 0;
+    row.columns.emplace_back(null ? std::nullopt
+                                  : std::optional<std::string>(Field(result, 0, column)));
+  }
+  row.over_tls = PQsslInUse(connection.get()) != 0;
+  row.certificate_not_after = CertificateNotAfter(connection);
+  return row;
+}
+
+LoginAttempt TryLogin(const ConnectOptions& options, bool replication) {
+  Connection::Parameters parameters = ToParameters(options);
+  if (replication) parameters.emplace_back("replication", "true");
+  const Connection connection = Connection::Try(parameters);
+  return {connection.Problem(), connection.HasAddress()};
 }
 
 std::string RedactedConninfo(const std::string& conninfo) {

@@ -15,6 +15,7 @@ namespace pgrejoin {
 struct ConnectOptions {
   std::string conninfo;  // connection string or URI; libpq's environment and passfile apply
   std::string password;  // used in memory only; empty: libpq finds one itself
+  std::string user{};    // wins over the connection string's, if given
   int connect_timeout_s = 10;
   // Of IdentifyServer() and RunSql(): how long the answer may take once connected.
   std::chrono::milliseconds answer_timeout{5000};
@@ -36,6 +37,25 @@ SourceIdentity IdentifyServer(const ConnectOptions& options);
 // Runs one statement and returns the first column of the first row ("" for NULL or no row).
 // For the few commands that are not about reading files: pg_promote(), CHECKPOINT.
 std::string RunSql(const ConnectOptions& options, const std::string& sql);
+
+// One row of text columns (nullopt for NULL), and what the connection itself tells.
+struct ServerRow {
+  std::vector<std::optional<std::string>> columns;
+  bool over_tls = false;
+  std::optional<int64_t> certificate_not_after;  // of the server's; seconds since 1970
+};
+
+// Runs one query that has one row, with parameters. Throws Error(kUnavailable) when there is no
+// answer, or no row.
+ServerRow QueryRow(const ConnectOptions& options, const std::string& sql,
+                   const std::vector<std::string>& parameters);
+
+struct LoginAttempt {
+  std::string problem;      // "" = the server let it in
+  bool has_address = true;  // false: none is known of the server's name, so nobody was asked
+};
+// Logs in and leaves; replication: as a standby does.
+LoginAttempt TryLogin(const ConnectOptions& options, bool replication);
 
 // The connection string without passwords, fit for a log.
 std::string RedactedConninfo(const std::string& conninfo);

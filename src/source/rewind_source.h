@@ -32,6 +32,7 @@ struct SourceIdentity {
   bool full_page_writes = false;  // as the server says; see ControlFile for a standby
   std::string incarnation;        // changes when the postmaster restarts
   std::string address;            // "10.0.0.7:5432", "local socket"
+  int64_t clock_seconds = 0;      // since 1970, by its host's clock when it was asked; 0 = unknown
 };
 
 struct SourceFile {

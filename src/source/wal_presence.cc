@@ -3,9 +3,9 @@
 #include <spdlog/fmt/fmt.h>
 
 #include <bit>
-#include <charconv>
 
 #include "base/error.h"
+#include "base/parse_number.h"
 #include "pgdata/wal_segment_name.h"
 
 namespace pgrejoin {
@@ -17,14 +17,13 @@ constexpr uint32_t kSegmentBytesMax = 1 << 30;
 uint32_t SegmentSizeOf(const ConnectOptions& server) {
   const std::string text = RunSql(
       server, "SELECT pg_catalog.pg_size_bytes(pg_catalog.current_setting('wal_segment_size'))");
-  uint32_t bytes = 0;
-  const auto read = std::from_chars(text.data(), text.data() + text.size(), bytes);
-  if (read.ec != std::errc() || read.ptr != text.data() + text.size() ||
-      !std::has_single_bit(bytes) || bytes < kSegmentBytesMin || bytes > kSegmentBytesMax) {
+  const auto bytes = ParseNumber<uint32_t>(text);
+  if (!bytes || !std::has_single_bit(*bytes) || *bytes < kSegmentBytesMin ||
+      *bytes > kSegmentBytesMax) {
     throw Error(ErrorKind::kUnavailable,
                 fmt::format("the server says its wal_segment_size is \"{}\"", Printable(text)));
   }
-  return bytes;
+  return *bytes;
 }
 
 // The newest timeline that reaches into the segment: its file begins with the older one's part.

@@ -11,16 +11,10 @@
 namespace pgrejoin {
 namespace {
 
-std::string WithoutTrailingSlash(std::string path) {
-  while (path.size() > 1 && path.back() == '/') path.pop_back();
-  return path;
-}
-
 // The same rule as in gate/gate.cc: both must meet at one lock. A file of another user is opened
 // for reading, which is enough for flock. Invalid: the place cannot be written and there is no such
 // file.
-UniqueFd OpenLockFile(const std::string& path) {
-  const std::string name = path + ".lock";
+UniqueFd OpenLockFile(const std::string& name) {
   UniqueFd fd(::open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0660));
   if (fd.valid() || (errno != EACCES && errno != EROFS && errno != EPERM)) {
     if (!fd.valid()) {
@@ -32,6 +26,11 @@ UniqueFd OpenLockFile(const std::string& path) {
 }
 
 }  // namespace
+
+std::string PathBeside(std::string pgdata, std::string_view suffix) {
+  while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
+  return pgdata.append(suffix);
+}
 
 void DirectoryLock::Take(UniqueFd fd) {
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
@@ -48,9 +47,8 @@ void DirectoryLock::Take(UniqueFd fd) {
 
 DirectoryLock DirectoryLock::Acquire(const std::string& pgdata) {
   DirectoryLock lock(pgdata);
-  const std::string path = WithoutTrailingSlash(pgdata);
-  UniqueFd file = OpenLockFile(path);
-  UniqueFd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  UniqueFd file = OpenLockFile(PathBeside(pgdata, ".lock"));
+  UniqueFd directory(::open(PathBeside(pgdata, "").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!file.valid() && !directory.valid()) {
     throw SystemError(ErrorKind::kTargetFailed, fmt::format("could not open \"{}\"", pgdata));
   }

@@ -7,11 +7,16 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/unique_fd.h"
 
 namespace pgrejoin {
+
+// The name of what lies beside the directory, on its volume: "<pgdata><suffix>". A slash at the end
+// of pgdata, which would put it into the directory, does not count.
+std::string PathBeside(std::string pgdata, std::string_view suffix);
 
 class DirectoryLock {
  public:

@@ -395,8 +395,7 @@ bool RestoreDirectoryMode(const DirectoryLock& lock, mode_t mode) {
 }
 
 std::string SetAside(const DirectoryLock& lock) {
-  std::string pgdata = lock.pgdata();
-  while (pgdata.size() > 1 && pgdata.back() == '/') pgdata.pop_back();
+  const std::string pgdata = PathBeside(lock.pgdata(), "");
   for (int number = 1; number <= kSetAsideMax; ++number) {
     const std::string aside = fmt::format("{}.half-made.{}", pgdata, number);
     struct stat status {};

@@ -1,8 +1,7 @@
 #include "topology/authority_record.h"
 
-#include <charconv>
-
 #include "base/error.h"
+#include "base/parse_number.h"
 
 namespace pgrejoin {
 namespace {
@@ -41,9 +40,8 @@ template <typename Number>
 std::optional<Number> GetNumber(const Data& data, const char* key) {
   const std::string text = Get(data, key);
   if (text.empty()) return std::nullopt;
-  Number number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error != std::errc() || end != text.data() + text.size()) Malformed(key, text);
+  const auto number = ParseNumber<Number>(text);
+  if (!number) Malformed(key, text);
   return number;
 }
 

@@ -30,6 +30,11 @@ constexpr const char* kConflictHint =
     "Compare the two servers' data and decide which one stays. `pg-rejoin approve` lets this pod "
     "lead; emptying its directory makes it clone the other.";
 
+// Who it is that names somebody.
+std::string Authority(const Evidence& evidence) {
+  return evidence.record_decides ? "the authority record" : "the authority";
+}
+
 bool HasSystemIdentifier(const DirectoryState& local) {
   return local.kind != DirectoryKind::kEmpty && local.kind != DirectoryKind::kHalfMade;
 }
@@ -99,6 +104,15 @@ Decision DecideOtherSystem(const DirectoryState& local, uint64_t other, const st
                 "volumes. Nothing was changed.");
 }
 
+// The authority's word may be old.
+Decision NotProven(const Evidence& evidence) {
+  const char* reason = "AuthorityUnproven";
+  if (evidence.freshness == Freshness::kStale) reason = "AuthorityStale";
+  if (evidence.freshness == Freshness::kInTransition) reason = "PrimaryChanging";
+  return Wait(reason, evidence.authority_word,
+              "Nothing is done by a word that may be old: see that whoever keeps it is running.");
+}
+
 Decision NotConfirmed(const Evidence& evidence) {
   const std::string named = evidence.primary.empty() ? "no primary" : evidence.primary;
   switch (evidence.primary_state) {
@@ -111,6 +125,8 @@ Decision NotConfirmed(const Evidence& evidence) {
                   named + " is named as primary but its history lacks the record's branch");
     case PrimaryState::kOtherSystem:
       return Wait("PrimaryOtherSystem", named + " belongs to another system");
+    case PrimaryState::kUnproven:
+      return NotProven(evidence);
     case PrimaryState::kNobody:
       return Wait("NoPrimary", "nobody is named as primary");
     default:
@@ -168,6 +184,10 @@ Decision DecideRelation(const DirectoryState& local, const Evidence& evidence) {
     return Wait("Paused", "a rewind is needed, but the authority record is paused",
                 "`pg-rejoin resume` ends the pause.");
   }
+  if (evidence.paused_there) {
+    return Wait("Paused", "a rewind is needed, but " + evidence.authority_word + ", and is paused",
+                "End the pause where it was begun (Patroni: `patronictl resume`).");
+  }
   return Act(Action::kRewind, "Diverged",
              fmt::format("WAL ends at {}, past the fork at {} where {} went its own way",
                          local.end_of_wal.ToString(), fork->lsn.ToString(), evidence.primary));
@@ -198,6 +218,7 @@ Decision DecideUnclaimed(const Evidence& evidence) {
 
 Decision DecideEmptyLeader(const Evidence& evidence) {
   std::string who_knows;
+  if (!evidence.record_decides) who_knows = "it does not remember whether that has ever led";
   if (const PeerState* peer = FindPeerWithData(evidence)) who_knows = peer->pod + " has data";
   if (evidence.record.system_identifier) who_knows = "it has led before";
   if (who_knows.empty()) {
@@ -205,7 +226,7 @@ Decision DecideEmptyLeader(const Evidence& evidence) {
   }
   return Wait(
       "DataLost",
-      "the authority record names this pod, whose data directory is empty, and " + who_knows,
+      Authority(evidence) + " names this pod, whose data directory is empty, and " + who_knows,
       "Restore its volume, or promote another pod. It is never initialised again.");
 }
 
@@ -215,6 +236,7 @@ Decision DecideEmpty(const Evidence& evidence) {
     return Wait("AuthorityUnreadable", evidence.authority_problem);
   }
   if (evidence.authority == AuthorityState::kNamesUs) return DecideEmptyLeader(evidence);
+  if (evidence.authority == AuthorityState::kNamesUsUnproven) return NotProven(evidence);
   if (evidence.primary_state != PrimaryState::kConfirmed) return NotConfirmed(evidence);
   if (evidence.record.paused) return Wait("Paused", "the authority record is paused");
   return Act(Action::kClone, "EmptyDirectory",
@@ -233,7 +255,8 @@ Decision DecideHalfMade(const DirectoryState& local, const Evidence& evidence) {
   if (evidence.authority == AuthorityState::kUnreadable) {
     return Wait("AuthorityUnreadable", evidence.authority_problem);
   }
-  const bool never_led = evidence.authority == AuthorityState::kNamesUs &&
+  const bool never_led = evidence.record_decides &&
+                         evidence.authority == AuthorityState::kNamesUs &&
                          !evidence.record.system_identifier && !evidence.record.history;
   if (never_led && FindPeerWithData(evidence) == nullptr) {
     return Act(Action::kReinitialise, "InitdbCutShort",
@@ -248,12 +271,13 @@ Decision DecideHalfMade(const DirectoryState& local, const Evidence& evidence) {
 Decision DecideHalfRewound(const Evidence& evidence) {
   if (evidence.authority == AuthorityState::kNamesUs) {
     return Refuse(ErrorKind::kTargetFailed, "HalfRewoundLeader",
-                  "the authority record names this pod, but its data is half rewound",
+                  Authority(evidence) + " names this pod, but its data is half rewound",
                   "Promote another pod, then this one finishes its rewind and follows.");
   }
   if (evidence.authority == AuthorityState::kUnreadable) {
     return Wait("AuthorityUnreadable", evidence.authority_problem);
   }
+  if (evidence.authority == AuthorityState::kNamesUsUnproven) return NotProven(evidence);
   if (evidence.primary_state != PrimaryState::kConfirmed) return NotConfirmed(evidence);
   return Act(Action::kResume, "InterruptedRewind",
              "an interrupted rewind is finished from " + evidence.primary);
@@ -267,6 +291,11 @@ Decision DecideStandby(const DirectoryState& local, const Evidence& evidence) {
     // A standby cannot fork history, so there is no harm in letting it serve reads meanwhile.
     if (decision.action == Action::kWait) return Start(decision.reason, decision.message);
     return decision;
+  }
+  // Once it runs, nobody rewinds it any more: it is worth the time that it takes to tell.
+  const bool unproven = evidence.primary_state == PrimaryState::kUnproven && !evidence.watch_over;
+  if (unproven && DecideRelation(local, evidence).action == Action::kRewind) {
+    return NotProven(evidence);
   }
   return Start("StandbyWithoutPrimary",
                "a standby starts as it is: " + NotConfirmed(evidence).message);
@@ -282,34 +311,45 @@ Decision DecideLeader(const DirectoryState& local, const Evidence& evidence) {
                   "The volume is older than the record. Promote a pod that has the branch.");
   }
   if (const PeerState* rival = FindRivalOfLeader(local, evidence)) {
-    return Wait(
-        "Contradicted",
-        fmt::format("the authority record names this pod, but {} runs read-write on another "
-                    "branch, {}",
-                    rival->pod, rival->identity->history.ToString()),
-        "Stop that server, or promote it properly with `pg-rejoin promote`.");
+    return Wait("Contradicted",
+                fmt::format("{} names this pod, but {} runs read-write on another branch, {}",
+                            Authority(evidence), rival->pod, rival->identity->history.ToString()),
+                "Stop that server, or promote it properly with `pg-rejoin promote`.");
   }
   if (const PeerState* ahead = FindStandbyAhead(local, evidence)) {
-    if (IsApproved(local, evidence)) {
+    if (evidence.record_decides && IsApproved(local, evidence)) {
       return Act(Action::kClaim, "Approved",
                  "a person approved that this pod leads, behind its standby " + ahead->pod);
     }
     return Wait(
         "BehindItsStandby",
-        fmt::format("the authority record names this pod, but its WAL ends at {} and its "
-                    "standby {} has replayed up to {}",
-                    local.end_of_wal.ToString(), ahead->pod, ahead->identity->flush_lsn.ToString()),
-        "This volume has lost WAL. Promote that standby; or lose what only it has, with "
-        "`pg-rejoin approve` for this pod.");
+        fmt::format("{} names this pod, but its WAL ends at {} and its standby {} has replayed up "
+                    "to {}",
+                    Authority(evidence), local.end_of_wal.ToString(), ahead->pod,
+                    ahead->identity->flush_lsn.ToString()),
+        std::string("This volume has lost WAL. Promote that standby") +
+            (evidence.record_decides
+                 ? "; or lose what only it has, with `pg-rejoin approve` for this pod."
+                 : "."));
   }
-  return Start("Leader", "the authority record names this pod");
+  // The record says on which branch this pod leads; another authority only that it does, and may
+  // have been taken by whoever came up first.
+  if (!evidence.record_decides) {
+    const std::string objection = FindObjection(local, evidence);
+    if (!objection.empty()) {
+      return Wait("Contradicted", Authority(evidence) + " names this pod, but " + objection,
+                  "This volume is older than that server's. Let a pod lead that has its branch.");
+    }
+  }
+  return Start("Leader", Authority(evidence) + " names this pod");
 }
 
 // The API does not answer: only if every member is a standby on our own branch are we the one that
 // was primary last.
 Decision DecideUnreadable(const DirectoryState& local, const Evidence& evidence) {
+  // Only the record tells an API that is down from a word that cannot be understood.
   const bool all_follow =
-      evidence.peers_complete &&
+      evidence.record_decides && evidence.peers_complete &&
       std::all_of(evidence.peers.begin(), evidence.peers.end(), [&](const PeerState& peer) {
         return peer.identity && peer.identity->in_recovery &&
                peer.identity->system_identifier == local.system_identifier;
@@ -328,12 +368,16 @@ Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& eviden
     case AuthorityState::kUnreadable:
       return DecideUnreadable(local, evidence);
     case AuthorityState::kNamesOther:
+    case AuthorityState::kNamesUsUnproven:
+    case AuthorityState::kReleased:
     case AuthorityState::kNone:
     case AuthorityState::kUnclaimed:
       break;
   }
   if (evidence.primary_state == PrimaryState::kConfirmed) return DecideRelation(local, evidence);
-  if (IsApproved(local, evidence)) {
+  // Where somebody else keeps an authority, a word in our record neither changes nor replaces it.
+  const bool ours = evidence.record_decides || evidence.authority == AuthorityState::kNone;
+  if (ours && IsApproved(local, evidence)) {
     const std::string objection = FindObjection(local, evidence);
     if (objection.empty()) {
       return Act(Action::kClaim, "Approved", "a person approved that this pod leads");
@@ -341,10 +385,54 @@ Decision DecideFormerPrimary(const DirectoryState& local, const Evidence& eviden
     return Wait("Contradicted", "a person approved that this pod leads, but " + objection,
                 "Stop that server if its data is not wanted; otherwise let it lead.");
   }
+  if (evidence.authority == AuthorityState::kNamesUsUnproven) return NotProven(evidence);
   if (evidence.primary_state != PrimaryState::kNobody) return NotConfirmed(evidence);
+  const std::string released =
+      evidence.authority_word.empty() ? "" : " (" + evidence.authority_word + ")";
   return Wait("NoAuthority",
-              "nobody with authority says who is primary, and this directory was a primary's",
-              "If this pod is to lead, run `pg-rejoin approve` for it.");
+              "nobody with authority says who is primary" + released +
+                  ", and this directory was a primary's",
+              evidence.authority == AuthorityState::kReleased
+                  ? "See that whoever names a primary here runs, and names one."
+                  : "If this pod is to lead, run `pg-rejoin approve` for it.");
+}
+
+Decision LeaveToManager(std::string message) {
+  return Start("ManagerDecides", "what starts the server decides: " + std::move(message));
+}
+
+// Beside Patroni and the like. Everything but a rewind it does itself, and if it does not run, no
+// primary comes up: so we wait only where it would start what must not be started, or for no longer
+// than it takes to tell whether the other pod's word counts.
+Decision DecideBesideManager(const DirectoryState& local, const Evidence& evidence) {
+  if (local.kind == DirectoryKind::kHalfRewound) {
+    const bool us = evidence.authority == AuthorityState::kNamesUs ||
+                    evidence.authority == AuthorityState::kNamesUsUnproven;
+    if (!us) return DecideHalfRewound(evidence);
+    return Wait("HalfRewoundLeader",
+                evidence.authority_word + "; but the data of this pod is half rewound",
+                "Another pod has to lead: it does once nobody renews this one's claim.");
+  }
+  const bool was_started =
+      local.kind == DirectoryKind::kStandby || local.kind == DirectoryKind::kPrimary;
+  if (!was_started) return LeaveToManager(DirectoryKindName(local.kind));
+  if (evidence.authority == AuthorityState::kUnreadable) {
+    return LeaveToManager(evidence.authority_problem);
+  }
+  if (evidence.authority != AuthorityState::kNamesOther) {
+    return LeaveToManager(evidence.authority_word);
+  }
+  const bool confirmed = evidence.primary_state == PrimaryState::kConfirmed;
+  if (confirmed || evidence.primary_state == PrimaryState::kUnproven) {
+    Decision decision = DecideRelation(local, evidence);
+    if (decision.action != Action::kRewind) return LeaveToManager(decision.message);
+    if (confirmed) return decision;
+    return evidence.watch_over ? LeaveToManager(evidence.authority_word) : NotProven(evidence);
+  }
+  // A new leader that is just being promoted, or is not up yet.
+  const Decision doubt = NotConfirmed(evidence);
+  const bool worth_waiting = local.kind == DirectoryKind::kPrimary && !evidence.watch_over;
+  return worth_waiting ? doubt : LeaveToManager(doubt.message);
 }
 
 }  // namespace
@@ -353,8 +441,14 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
   if (local.kind == DirectoryKind::kPointInTimeRecovery) {
     return Start("PointInTimeRecovery", "point-in-time recovery in progress");
   }
-  if (local.kind == DirectoryKind::kHalfMade) return DecideHalfMade(local, evidence);
+  if (local.kind == DirectoryKind::kHalfMade && !evidence.manager_starts) {
+    return DecideHalfMade(local, evidence);
+  }
   if (HasSystemIdentifier(local)) {
+    const auto& theirs = evidence.system_identifier;
+    if (theirs && *theirs != local.system_identifier) {
+      return DecideOtherSystem(local, *theirs, Authority(evidence));
+    }
     const auto recorded = evidence.record.system_identifier;
     if (recorded && *recorded != local.system_identifier) {
       return DecideOtherSystem(local, *recorded, "the authority record");
@@ -364,6 +458,7 @@ Decision Decide(const DirectoryState& local, const Evidence& evidence) {
       return DecideOtherSystem(local, identity->system_identifier, evidence.primary);
     }
   }
+  if (evidence.manager_starts) return DecideBesideManager(local, evidence);
   switch (local.kind) {
     case DirectoryKind::kEmpty:
       return DecideEmpty(evidence);
@@ -431,8 +526,12 @@ const char* AuthorityStateName(AuthorityState state) {
       return "unreadable";
     case AuthorityState::kUnclaimed:
       return "unclaimed";
+    case AuthorityState::kReleased:
+      return "released";
     case AuthorityState::kNamesUs:
       return "names-us";
+    case AuthorityState::kNamesUsUnproven:
+      return "names-us-unproven";
     case AuthorityState::kNamesOther:
       return "names-other";
   }
@@ -453,6 +552,8 @@ const char* PrimaryStateName(PrimaryState state) {
       return "other-system";
     case PrimaryState::kOtherBranch:
       return "other-branch";
+    case PrimaryState::kUnproven:
+      return "unproven";
     case PrimaryState::kConfirmed:
       return "confirmed";
   }

@@ -1,6 +1,10 @@
 // The decision, as a pure function. The table is in docs/ARCHITECTURE.md; its rows are the branches
 // of decision.cc in the same order. Branches of history are compared by what they contain
 // (timeline and begin of each entry), never by timeline number alone.
+//
+// Where a manager (Patroni, stolon, an operator's) starts the server, it decides about read-write
+// and standby itself, and kStart means to let it run. Otherwise kStart of a primary's directory is
+// a read-write start.
 #pragma once
 
 #include <string>

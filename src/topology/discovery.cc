@@ -16,10 +16,36 @@ constexpr const char* kWaitingOutcome = "waiting";
 constexpr const char* kPendingPhase = "Pending";
 // So many are asked, at the same time; a thread each.
 constexpr size_t kPeersMax = 64;
+// For a change of primary, or one that does not answer, where no time to live says how long.
+constexpr std::chrono::seconds kChangeTakes{30};
 
-std::string Annotation(const Pod& pod, const std::string& key) {
-  const auto found = pod.annotations.find(key);
-  return found == pod.annotations.end() ? std::string() : found->second;
+AuthorityState StateOf(const AuthorityWord& word, Freshness freshness, const std::string& own_pod) {
+  const bool counts = freshness == Freshness::kTimeless || freshness == Freshness::kFresh;
+  if (word.Names(own_pod)) {
+    return counts ? AuthorityState::kNamesUs : AuthorityState::kNamesUsUnproven;
+  }
+  // Chosen, and not primary yet.
+  if (!own_pod.empty() && word.target == own_pod) return AuthorityState::kNamesUsUnproven;
+  return word.holder.empty() ? AuthorityState::kReleased : AuthorityState::kNamesOther;
+}
+
+std::string Describe(const AuthorityWord& word, Freshness freshness) {
+  const std::string named =
+      word.object + " names " + (word.holder.empty() ? "nobody" : word.holder);
+  const std::string ttl = std::to_string(word.ttl.count()) + " s";
+  switch (freshness) {
+    case Freshness::kInTransition:
+      return named + ", and is changing to " + word.target;
+    case Freshness::kFresh:
+      return named + ", and is being renewed";
+    case Freshness::kUnproven:
+      return named + ", and was not yet seen to be renewed, which takes up to " + ttl;
+    case Freshness::kStale:
+      return named + ", and was not renewed for " + ttl;
+    case Freshness::kTimeless:
+      break;
+  }
+  return named;
 }
 
 // What a pod has published about itself (report/outcome.h). A pod past its init containers has
@@ -27,9 +53,9 @@ std::string Annotation(const Pod& pod, const std::string& key) {
 PeerState PublishedState(const Pod& pod, const std::string& prefix) {
   PeerState peer;
   peer.pod = pod.name;
-  const std::string role = Annotation(pod, prefix + "role");
+  const std::string role = pod.Annotation(prefix + "role");
   const bool empty = role == DirectoryKindName(DirectoryKind::kEmpty) &&
-                     Annotation(pod, prefix + "outcome") == kWaitingOutcome &&
+                     pod.Annotation(prefix + "outcome") == kWaitingOutcome &&
                      pod.phase == kPendingPhase;
   peer.silent = role.empty();
   peer.has_data = !empty && !role.empty();
@@ -38,17 +64,46 @@ PeerState PublishedState(const Pod& pod, const std::string& prefix) {
 
 }  // namespace
 
+std::string MemberHost(const std::string& pod, const std::string& headless_service,
+                       const std::string& name_space) {
+  return pod + "." + headless_service + "." + name_space + ".svc";
+}
+
 Discovery::Discovery(KubernetesApi* api, DiscoveryOptions options, AskServer ask)
-    : api_(api), options_(std::move(options)), ask_(std::move(ask)), store_(api, options_.record) {}
+    : api_(api),
+      options_(std::move(options)),
+      ask_(std::move(ask)),
+      store_(api, options_.record),
+      begin_(options_.now()) {}
 
 std::string Discovery::MemberHost(const std::string& pod) const {
-  return pod + "." + options_.headless_service + "." + options_.name_space + ".svc";
+  return pgrejoin::MemberHost(pod, options_.headless_service, options_.name_space);
+}
+
+std::string Discovery::HostOf(const std::string& pod) {
+  if (!options_.headless_service.empty()) return MemberHost(pod);
+  const std::vector<Pod> pods = api_->ListPods(options_.pod_selector);
+  const auto found = std::ranges::find(pods, pod, &Pod::name);
+  if (found == pods.end() || found->ip.empty()) {
+    throw Error(ErrorKind::kUnavailable,
+                "no pod of that name with an address matches " + options_.pod_selector);
+  }
+  return found->ip;
+}
+
+Evidence Discovery::Survey() {
+  Evidence evidence = Gather({});
+  if (!evidence.peers.empty() || options_.pod_selector.empty()) return evidence;
+  const AuthorityState authority = evidence.authority;
+  FindPeers(&evidence, {});
+  evidence.authority = authority;  // that the list of pods cannot be had says nothing of it
+  return evidence;
 }
 
 Evidence Discovery::Gather(const DirectoryState& local) {
   Evidence evidence;
   evidence.own_pod = options_.own_pod;
-  evidence.patience_over = std::chrono::steady_clock::now() - begin_ > options_.patience;
+  evidence.patience_over = options_.now() - begin_ > options_.patience;
   ReadAuthority(&evidence);
   FindPrimary(&evidence);
   AskPrimary(&evidence, local);
@@ -58,7 +113,8 @@ Evidence Discovery::Gather(const DirectoryState& local) {
       (evidence.authority == AuthorityState::kNamesUs && !evidence.record.system_identifier);
   const bool no_data_here = local.kind == DirectoryKind::kEmpty || local.initdb_cut_short;
   const bool may_initialise = no_data_here && no_data_known;
-  if (may_initialise || local.kind == DirectoryKind::kPrimary) FindPeers(&evidence, local);
+  const bool may_lead = local.kind == DirectoryKind::kPrimary;
+  if (!evidence.manager_starts && (may_initialise || may_lead)) FindPeers(&evidence, local);
   return evidence;
 }
 
@@ -73,30 +129,38 @@ void Discovery::ConfirmAgain(const Evidence& before, const DirectoryState& local
   FindPrimary(&now);
   AskPrimary(&now, local);
   if (now.primary != before.primary || now.authority != before.authority ||
-      now.record.epoch != before.record.epoch) {
+      now.record.epoch != before.record.epoch || now.term != before.term) {
     throw Error(ErrorKind::kSourceChanged,
                 "the primary changed from " + before.primary + " to " +
                     (now.primary.empty() ? "nobody" : now.primary) + " during the rewind",
                 "The next try continues with the new primary.");
   }
-  if (now.primary_state != PrimaryState::kConfirmed) {
+  // A renewal takes time to be seen. Where the server's own clock tells at once, it has spoken.
+  const bool unwatched = now.primary_state == PrimaryState::kUnproven &&
+                         now.freshness == Freshness::kUnproven &&
+                         !options_.preset->renewed_by_servers_clock;
+  if (now.primary_state != PrimaryState::kConfirmed && !unwatched) {
     throw Error(ErrorKind::kUnavailable, now.primary + " is no longer confirmed as primary (" +
                                              PrimaryStateName(now.primary_state) + ")");
   }
 }
 
 void Discovery::ReadAuthority(Evidence* evidence) {
-  const bool authority = options_.kind == DiscoveryKind::kRecord;
-  evidence->authority = authority ? AuthorityState::kUnreadable : AuthorityState::kNone;
-  if (options_.record.empty()) return;
-  try {
-    evidence->record = store_.Read().record;
-  } catch (const Error& error) {
-    evidence->authority_problem = error.message();
-    LogDebug("authority record: {}", error.message());
-    return;
+  const DiscoveryPreset& preset = *options_.preset;
+  evidence->record_decides = preset.primitive == Primitive::kRecord;
+  evidence->manager_starts = preset.started_by == StartedBy::kManager;
+  evidence->authority = IsAuthority(preset) ? AuthorityState::kUnreadable : AuthorityState::kNone;
+  if (!options_.record.empty()) {
+    try {
+      evidence->record = store_.Read().record;
+    } catch (const Error& error) {
+      evidence->authority_problem = error.message();
+      LogDebug("authority record: {}", error.message());
+      if (evidence->record_decides) return;
+    }
   }
-  if (!authority) return;
+  if (IsAuthority(preset) && !evidence->record_decides) return ReadForeignAuthority(evidence);
+  if (!evidence->record_decides || options_.record.empty()) return;
   if (evidence->record.primary.empty()) {
     evidence->authority = AuthorityState::kUnclaimed;
   } else if (evidence->record.primary == options_.own_pod) {
@@ -106,38 +170,101 @@ void Discovery::ReadAuthority(Evidence* evidence) {
   }
 }
 
-void Discovery::FindPrimary(Evidence* evidence) {
-  if (options_.kind == DiscoveryKind::kRecord) {
+// The primary's name and, where the authority gives it, its address.
+void Discovery::ReadForeignAuthority(Evidence* evidence) {
+  try {
+    word_ = ReadAuthorityWord(api_, *options_.preset, options_.cluster);
+    const AuthorityWord& word = word_;
+    const auto now = options_.now();
+    const bool expires = word.ttl.count() > 0;
+    evidence->freshness = watch_.Look(word, now);
+    // From the first look on: what came before (a lock that was held, a scan of WAL) showed
+    // nothing.
+    if (!first_look_) first_look_ = now;
+    const std::chrono::seconds enough =
+        std::min(expires ? word.ttl : kChangeTakes, options_.watch_max);
+    evidence->watch_over = now - *first_look_ >= enough;
+    evidence->authority = StateOf(word, evidence->freshness, options_.own_pod);
+    evidence->authority_word = Describe(word, evidence->freshness);
+    evidence->term = word.term;
+    evidence->system_identifier = word.system_identifier;
+    evidence->paused_there = word.paused;
     if (evidence->authority != AuthorityState::kNamesOther) return;
-    evidence->primary = evidence->record.primary;
-    evidence->primary_host = MemberHost(evidence->primary);
-    evidence->primary_state = PrimaryState::kUnreachable;
-    return;
+    evidence->primary = word.holder;
+    evidence->primary_host = word.address;
+  } catch (const Error& error) {
+    evidence->authority_problem = error.message();
   }
+}
+
+void Discovery::FindPrimary(Evidence* evidence) {
   std::vector<PeerState> pods;
   std::vector<std::string> hosts;
   try {
-    if (options_.kind == DiscoveryKind::kService) {
-      for (const ServiceEndpoint& endpoint : api_->ListServiceEndpoints(options_.primary_service)) {
-        if (!endpoint.ready || endpoint.pod_name == options_.own_pod) continue;
-        pods.push_back({.pod = endpoint.pod_name, .identity = {}});
-        hosts.push_back(endpoint.address);
-      }
-    } else {
-      const std::string selector =
-          options_.pod_selector + "," + options_.role_label + "=" + kPrimaryRole;
-      for (const Pod& pod : api_->ListPods(selector)) {
-        if (pod.being_deleted || pod.ip.empty() || pod.name == options_.own_pod) continue;
-        pods.push_back({.pod = pod.name, .identity = {}});
-        hosts.push_back(pod.ip);
-      }
+    if (IsAuthority(*options_.preset)) {
+      if (evidence->authority != AuthorityState::kNamesOther) return;
+      evidence->primary_state = PrimaryState::kUnreachable;
+      if (evidence->record_decides) evidence->primary = evidence->record.primary;
+      if (!evidence->primary_host.empty()) return;
+      evidence->primary_host = HostOf(evidence->primary);
+      return;
     }
+    FindCandidates(&pods, &hosts);
   } catch (const Error& error) {
     evidence->primary_state = PrimaryState::kUnreachable;
     evidence->primary_problem = error.message();
     return;
   }
   SetCandidates(evidence, pods, hosts);
+}
+
+// Without an authority: whom somebody says to be the primary, other than this pod.
+void Discovery::FindCandidates(std::vector<PeerState>* pods, std::vector<std::string>* hosts) {
+  const auto add = [&](const std::string& pod, const std::string& host) {
+    if (host.empty() || (!pod.empty() && pod == options_.own_pod)) return;
+    pods->push_back({.pod = pod, .identity = {}});
+    hosts->push_back(host);
+  };
+  switch (options_.preset->primitive) {
+    case Primitive::kService:
+      for (const ServiceEndpoint& endpoint : api_->ListServiceEndpoints(options_.primary_service)) {
+        if (endpoint.ready) add(endpoint.pod_name, endpoint.address);
+      }
+      return;
+    case Primitive::kLabel:
+      for (const Pod& pod :
+           api_->ListPods(options_.pod_selector + "," + options_.role_label + "=" + kPrimaryRole)) {
+        if (!pod.being_deleted) add(pod.name, pod.ip);
+      }
+      return;
+    case Primitive::kSql:
+      return FindReadWriteMembers(pods, hosts);
+    default:
+      add("", options_.primary_host);
+  }
+}
+
+// Every member is asked; with --members and a headless Service this takes no API.
+void Discovery::FindReadWriteMembers(std::vector<PeerState>* pods,
+                                     std::vector<std::string>* hosts) {
+  Evidence found;
+  std::vector<std::string> all;
+  if (options_.members.empty() || options_.headless_service.empty()) {
+    ListPeers(&found, &all);
+  } else {
+    ListMembers(&found, &all);
+  }
+  AskPeers(&found, all);
+  for (size_t i = 0; i < found.peers.size(); ++i) {
+    const PeerState& peer = found.peers[i];
+    if (!peer.identity && peer.has_pod && !all[i].empty()) {
+      // It may be the primary, and the one that answers a stale one.
+      throw Error(ErrorKind::kUnavailable, peer.pod + " does not answer");
+    }
+    if (!peer.identity || peer.identity->in_recovery) continue;
+    pods->push_back(peer);
+    hosts->push_back(all[i]);
+  }
 }
 
 void Discovery::SetCandidates(Evidence* evidence, const std::vector<PeerState>& pods,
@@ -168,8 +295,24 @@ void Discovery::AskPrimary(Evidence* evidence, const DirectoryState& local) {
     evidence->primary_state =
         JudgePrimary(*evidence->primary_identity, evidence->record,
                      has_identifier ? std::optional(local.system_identifier) : std::nullopt);
+    const auto& theirs = evidence->system_identifier;
+    if (theirs && evidence->primary_identity->system_identifier != *theirs) {
+      evidence->primary_state = PrimaryState::kOtherSystem;
+    }
   } catch (const Error& error) {
     evidence->primary_problem = error.message();
+  }
+  // Its own server's clock tells at once what takes a renewal to see.
+  if (evidence->primary_state == PrimaryState::kConfirmed &&
+      evidence->freshness == Freshness::kUnproven && options_.preset->renewed_by_servers_clock &&
+      RenewedLately(word_, evidence->primary_identity->clock_seconds)) {
+    evidence->freshness = Freshness::kFresh;
+    evidence->authority_word = Describe(word_, Freshness::kFresh);
+  }
+  const bool counts =
+      evidence->freshness == Freshness::kTimeless || evidence->freshness == Freshness::kFresh;
+  if (evidence->primary_state == PrimaryState::kConfirmed && !counts) {
+    evidence->primary_state = PrimaryState::kUnproven;
   }
 }
 
@@ -186,14 +329,19 @@ void Discovery::FindPeers(Evidence* evidence, const DirectoryState& local) {
     }
     evidence->peers.clear();
     hosts.clear();
-    for (const std::string& member : options_.members) {
-      if (member == options_.own_pod || member == evidence->primary) continue;
-      evidence->peers.push_back({.pod = member, .identity = {}});
-      hosts.push_back(MemberHost(member));
-    }
+    ListMembers(evidence, &hosts);
     evidence->peers_complete = !options_.members.empty();
   }
   AskPeers(evidence, hosts);
+}
+
+// Without the API.
+void Discovery::ListMembers(Evidence* evidence, std::vector<std::string>* hosts) {
+  for (const std::string& member : options_.members) {
+    if (member == options_.own_pod || member == evidence->primary) continue;
+    evidence->peers.push_back({.pod = member, .identity = {}});
+    hosts->push_back(MemberHost(member));
+  }
 }
 
 // Every other pod, and every member that has none at the moment.
@@ -205,7 +353,8 @@ void Discovery::ListPeers(Evidence* evidence, std::vector<std::string>* hosts) {
     without_pod.erase(pod.name);
     if (pod.name == options_.own_pod || pod.name == evidence->primary) continue;
     evidence->peers.push_back(PublishedState(pod, options_.annotation_prefix));
-    hosts->push_back(pod.ip.empty() ? "" : MemberHost(pod.name));
+    const bool by_name = !options_.headless_service.empty() && !pod.ip.empty();
+    hosts->push_back(by_name ? MemberHost(pod.name) : pod.ip);
   }
   for (const std::string& member : without_pod) {
     evidence->peers.push_back({.pod = member, .identity = {}, .has_pod = false, .silent = true});

@@ -7,6 +7,7 @@
 
 #include "source/rewind_source.h"
 #include "topology/authority_record.h"
+#include "topology/authority_word.h"
 
 namespace pgrejoin {
 
@@ -14,8 +15,10 @@ namespace pgrejoin {
 enum class AuthorityState {
   kNone,        // nobody keeps an authority here
   kUnreadable,  // there is one, but it could not be read
-  kUnclaimed,   // a record without a holder: the first install
+  kUnclaimed,   // our record without a holder: the first install
+  kReleased,    // another authority that names nobody at the moment
   kNamesUs,
+  kNamesUsUnproven,  // it may be old: see Evidence::freshness
   kNamesOther
 };
 
@@ -28,6 +31,7 @@ enum class PrimaryState {
   kInRecovery,   // answers, but is a standby
   kOtherSystem,  // another system identifier
   kOtherBranch,  // its history does not contain the record's
+  kUnproven,     // the server confirms it, but the authority's word may be old
   kConfirmed
 };
 
@@ -47,6 +51,18 @@ struct Evidence {
   AuthorityState authority = AuthorityState::kUnreadable;
   std::string authority_problem;  // why it is unreadable
   AuthorityRecord record;         // as far as there is one; approvals also without authority
+  // Of an authority that is not our record (authority_word.h). Such a one remembers no first
+  // install and takes no claim.
+  bool record_decides = true;
+  Freshness freshness = Freshness::kTimeless;
+  std::string authority_word;  // what it says, for people
+  std::string term;            // changes with its holder
+  std::optional<uint64_t> system_identifier;
+  bool paused_there = false;
+  // The server is started by Patroni or the like, which decides itself whether it runs read-write.
+  bool manager_starts = false;
+  // Looked on for so long that a living holder would have renewed its word.
+  bool watch_over = false;
   PrimaryState primary_state = PrimaryState::kNobody;
   std::string primary;                             // pod name, or address where no pod is known
   std::string primary_host;                        // where it was asked

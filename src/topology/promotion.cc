@@ -139,8 +139,8 @@ bool Claim(AuthorityStore* store, const Evidence& evidence, const DirectoryState
   if (read.record != evidence.record) return false;
   AuthorityRecord desired = read.record;
   desired.approval.reset();
-  // Without an authority an approval is only used up: nobody keeps the record's other keys there.
-  if (evidence.authority != AuthorityState::kNone) {
+  // Where the record is no authority, an approval is only used up: nobody keeps its other keys.
+  if (evidence.record_decides) {
     desired.primary = evidence.own_pod;
     desired.epoch += 1;
     if (local.kind != DirectoryKind::kEmpty) {

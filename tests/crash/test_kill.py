@@ -17,12 +17,16 @@ from harness.killing import Killer, duration, judge
 MAJORS = (15, 18)
 KILLS = int(os.environ.get("PG_REJOIN_KILLS", "150"))
 STEPS = 30
+# Half of the cases write on the source: after so many its WAL since the fork would be most of each rewind.
+CASES_OF_A_PAIR = 75
 
 
-@pytest.fixture(scope="module", params=MAJORS)
+@pytest.fixture(scope="module")
 def prepared(request, shared_directory, templates, tool):
-    pair = scenario.start_pair(shared_directory(), templates, request.param, 31337 + request.param, segment_mb=1)
-    scenario.diverge(pair, "immediate" if request.param == 15 else "kill", steps=STEPS, checkpoint_source=tool.needs_checkpoint)
+    major, number = request.param
+    pair = scenario.start_pair(shared_directory(), templates, major, 31337 + major + 1000 * number, segment_mb=1)
+    scenario.diverge(pair, "immediate" if (major == 15) == (number % 2 == 0) else "kill", steps=STEPS,
+                     checkpoint_source=tool.needs_checkpoint)
     ready = scenario.Prepared(pair)
     ready.before = tree.snapshot(ready.pristine)
     ready.seconds = duration(ready, shared_directory(), tool)
@@ -30,7 +34,17 @@ def prepared(request, shared_directory, templates, tool):
     pair.close()
 
 
-@pytest.mark.parametrize("case", range(KILLS // len(MAJORS)))
+def cases():
+    """Each pair, (major, number), with its cases."""
+    total = KILLS // len(MAJORS)
+    pairs = [(major, number) for major in MAJORS for number in range(-(-total // CASES_OF_A_PAIR))]
+    for pair in pairs:  # one object for all its cases: pytest makes a fixture anew for any other
+        begin = pair[1] * CASES_OF_A_PAIR
+        for case in range(begin, min(begin + CASES_OF_A_PAIR, total)):
+            yield pytest.param(pair, case, id=f"{pair[0]}-{case}")
+
+
+@pytest.mark.parametrize("prepared, case", list(cases()), indirect=["prepared"], scope="module")
 def test_kill(case, prepared, directory, tool, kill_points, seed, record_property):
     rng = random.Random(f"{seed}/kill")
     point = kill_points[case // 2 % len(kill_points)] if case % 2 == 0 else None

@@ -11,7 +11,8 @@
 namespace pgrejoin::fuzz {
 namespace {
 
-constexpr const char* kCanary = "cAnArY7f3a";
+// Not to be made by an escape: "\\xdc" and "AnArY" had been taken for it.
+constexpr const char* kCanary = "zAnArY7f3q";
 
 using Options = std::unique_ptr<PQconninfoOption, decltype(&PQconninfoFree)>;
 

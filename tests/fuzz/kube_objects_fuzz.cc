@@ -30,7 +30,7 @@ void CheckUrlPart(std::string_view text) {
 }
 
 void Call(ApiClient& api, uint8_t which) {
-  switch (which % 6) {
+  switch (which % 7) {
     case 0:
       api.GetPod("db-0");
       break;
@@ -45,6 +45,12 @@ void Call(ApiClient& api, uint8_t which) {
       break;
     case 4:
       api.PatchPodMetadata({"db-0", "uid", {{"role", "primary"}}, {}});
+      break;
+    case 5:
+      if (const auto object = api.GetObject(kLeaseKind, "db")) {
+        Accepts([&] { object->At("/spec/holderIdentity"); });
+        Accepts([&] { object->At("/metadata/annotations/a~1b#/c/d"); });
+      }
       break;
     default:
       api.UpdateConfigMap("db-authority", "17", {{"epoch", "2"}});

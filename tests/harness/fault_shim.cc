@@ -4,7 +4,8 @@
 //
 //   FAULT_ROOT=DIR       only calls on files below it count, and all calls on sockets
 //   FAULT=SITE:N:ACTION  the N-th call of SITE ("any": of all sites)
-//                        ACTION: kill | short | an errno; "E+": from the N-th on, for ever
+//                        ACTION: kill | short | slow<milliseconds> | an errno; "E+": from the N-th
+//                        on, for ever
 //   FAULT_COUNTS=FILE    at the end, and before a kill: a line "SITE COUNT" for each site
 //   FAULT_TRACE=DIR      DIR/ops: what changed below FAULT_ROOT, a line each; DIR/data: what was
 //   written
@@ -22,6 +23,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdarg>
@@ -31,6 +33,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <thread>
 
 namespace {
 
@@ -77,15 +80,10 @@ class Shim {
   // 0: go on; otherwise the errno to fail with, or kShort.
   static constexpr int kShort = -1;
   int Before(std::string_view site) {
-    const std::scoped_lock lock(mutex_);
-    int result = 0;
-    for (size_t i = 0; i < kSites.size(); ++i) {
-      if (kSites[i] != site && kSites[i] != "any") continue;
-      ++counts_[i];
-      if (fault_.site != kSites[i]) continue;
-      if (counts_[i] == fault_.at || (fault_.for_ever && counts_[i] > fault_.at)) result = Hit();
-    }
-    return result;
+    const int result = Count(site);
+    if (result != kSlow) return result;
+    std::this_thread::sleep_for(delay_);
+    return 0;
   }
 
   bool Concerns(int fd) { return Below(PathOf(fd)); }
@@ -135,6 +133,9 @@ class Shim {
   }
 
  private:
+  static constexpr int kSlow = -2;
+  static constexpr std::string_view kSlowAction = "slow";
+
   Shim() : root_(Environment("FAULT_ROOT")) {
     const std::string trace = Environment("FAULT_TRACE");
     if (trace.empty()) return;
@@ -146,17 +147,32 @@ class Shim {
     return !root_.empty() && path.starts_with(root_) &&
            (path.size() == root_.size() || path[root_.size()] == '/');
   }
+  int Count(std::string_view site) {
+    const std::scoped_lock lock(mutex_);
+    int result = 0;
+    for (size_t i = 0; i < kSites.size(); ++i) {
+      if (kSites[i] != site && kSites[i] != "any") continue;
+      ++counts_[i];
+      if (fault_.site != kSites[i]) continue;
+      if (counts_[i] == fault_.at || (fault_.for_ever && counts_[i] > fault_.at)) result = Hit();
+    }
+    return result;
+  }
   int Hit() {
     if (fault_.action == "kill") {
       WriteCounts();
       raise(SIGKILL);
     }
     if (fault_.action == "short") return kShort;
+    if (fault_.action.starts_with(kSlowAction)) return kSlow;
     return std::atoi(fault_.action.c_str());
   }
 
   std::mutex mutex_;
   const Fault fault_;
+  const std::chrono::milliseconds delay_{fault_.action.starts_with(kSlowAction)
+                                             ? std::atol(fault_.action.c_str() + kSlowAction.size())
+                                             : 0};
   const std::string root_;
   std::array<long, kSites.size()> counts_{};
   std::FILE* ops_ = nullptr;

@@ -22,9 +22,9 @@ class Faults:
         return {"LD_PRELOAD": str(self.library), "FAULT_ROOT": str(self.data), "FAULT_COUNTS": str(self.scratch / "counts")}
 
     def at(self, site: str, number: int, action) -> dict:
-        """action: "kill", "short", or the name of an errno; with FOR_EVER behind it, from there on."""
+        """action: "kill", "short", "slow" and milliseconds, or the name of an errno; with FOR_EVER behind it, from there on."""
         name = action.removesuffix(FOR_EVER)
-        value = name if name in ("kill", "short") else str(getattr(errno, name))
+        value = name if name in ("kill", "short") or name.startswith("slow") else str(getattr(errno, name))
         return {**self.none(), "FAULT": f"{site}:{number}:{value}{FOR_EVER if action.endswith(FOR_EVER) else ''}"}
 
     def traced(self, folder: Path) -> dict:

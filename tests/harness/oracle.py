@@ -197,12 +197,18 @@ def with_error(problems: list, database: str, cursor, query: str) -> None:
         problems.append(f"{database}: {str(error).strip()}")
 
 
+AUTOVACUUM = "SELECT count(*) FROM pg_stat_activity WHERE backend_type IN ('autovacuum launcher', 'autovacuum worker')"
+
+
 def settle(source: Cluster) -> None:
-    """No autovacuum in the middle of a comparison."""
+    """No autovacuum in the middle of a comparison. The launcher has to be gone too: until it has seen the new setting it
+    starts workers, and the last one it asked for may begin just after it ended."""
     source.sql("ALTER SYSTEM SET autovacuum = off")
     source.sql("SELECT pg_reload_conf()")
     deadline = time.monotonic() + 30
-    while source.value("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'autovacuum worker'"):
+    calm = 0
+    while calm < 5:
+        calm = 0 if source.value(AUTOVACUUM) else calm + 1
         assert time.monotonic() < deadline, "autovacuum does not end"
         time.sleep(0.05)
 

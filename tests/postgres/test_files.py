@@ -300,7 +300,8 @@ def test_replication_slots(major, directory, templates, tool, seed, nodes):
 @pytest.mark.parametrize("major, megabytes", [(14, 2), (16, 64), (17, 1024)])
 def test_wal_segment_size(major, megabytes, directory, templates, tool, seed, nodes):
     """From 1 MB (most tests) to 1 GB, as initdb made the cluster."""
-    settings = {"autovacuum": "off", "wal_init_zero": "off", "wal_recycle": "off"}  # memory is what they would take
+    settings = {"autovacuum": "off", "wal_init_zero": "off", "wal_recycle": "off",  # memory is what they would take
+                "wal_keep_size": f"{64 * megabytes}MB"}  # more than the workload switches
     pair = scenario.start_pair(directory, templates, major, seed, segment_mb=megabytes, settings=settings)
     nodes += [pair.target, pair.source]
     scenario.diverge(pair, "kill", steps=12, checkpoint_source=tool.needs_checkpoint)

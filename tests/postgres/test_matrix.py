@@ -6,7 +6,7 @@ import pytest
 
 from harness import oracle, scenario, workload
 from harness.environment import MAJORS
-from harness.situation import consistency_checking
+from harness.situation import CONSISTENCY_CHECKING
 
 
 @pytest.mark.parametrize("protection", ["checksums", "hints"])
@@ -16,7 +16,7 @@ def test_rewind(major, stop_mode, protection, directory, templates, tool, seed):
     rng = random.Random(f"{seed}/matrix")
     settings = {}
     if rng.random() < 0.25:  # an image in every record takes minutes to compress
-        settings = {"wal_consistency_checking": consistency_checking(major), "wal_compression": "off"}
+        settings = {"wal_consistency_checking": CONSISTENCY_CHECKING, "wal_compression": "off"}
     checksums = protection == "checksums"
     pair = scenario.start_pair(directory, templates, major, seed, checksums=checksums, settings=settings)
     try:

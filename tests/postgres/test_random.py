@@ -76,8 +76,7 @@ class Play:
 
     def furnish(self, primary) -> None:
         if self.drawn.consistent:
-            checked = situation.consistency_checking(self.drawn.major)
-            primary.sql(f"ALTER DATABASE {workload.DATABASE} SET wal_consistency_checking = '{checked}'")
+            primary.sql(f"ALTER DATABASE {workload.DATABASE} SET wal_consistency_checking = '{situation.CONSISTENCY_CHECKING}'")
         if self.drawn.tablespace == "real":
             primary.create_tablespace("away")
         elif self.drawn.tablespace == "in place":

@@ -412,7 +412,8 @@ def anchors(text):
     return {re.sub(r"[^\w\- ]", "", h).replace(" ", "-") for h in plain}
 
 
-MACHINE_PATH = re.compile(r"(?<![\w./$}~-])/(work|root|home|Users)/")
+# (The home of "postgres" is in Spilo's image.)
+MACHINE_PATH = re.compile(r"(?<![\w./$}~-])/(work|root|home(?!/postgres/)|Users)/")
 LATER = re.compile(r"(//|#|<!--|\*|--)\s*(TODO|FIXME|XXX|HACK)\b|\b(TODO|FIXME)[(:]")
 
 

@@ -68,14 +68,15 @@ TEST(CliTest, HelpOfTheDropInNamesEveryOptionOfPgRewind) {
 }
 
 TEST(CliTest, HelpOfEveryCommandTeaches) {
-  for (const char* command : {"init", "promote", "approve", "pause", "resume", "status"}) {
+  for (const char* command :
+       {"init", "promote", "approve", "pause", "resume", "status", "check", "discover"}) {
     const Ended ended = RunWith({"pg-rejoin", command, "--help"});
     EXPECT_EQ(ended.status, 0);
     EXPECT_TRUE(Has(ended.out, "POD_NAME")) << command;
   }
   const Ended top = RunWith({"pg-rejoin", "--help"});
-  for (const char* command :
-       {"init", "sidecar", "promote", "approve", "pause", "resume", "status", "rewind"}) {
+  for (const char* command : {"init", "sidecar", "promote", "approve", "pause", "resume", "status",
+                              "check", "discover", "rewind"}) {
     EXPECT_TRUE(Has(top.out, command)) << command;
   }
 }
@@ -147,6 +148,16 @@ TEST(CliTest, FlagsWinOverEnvironmentOverDefaults) {
   ::unsetenv("PGDATA");
   EXPECT_TRUE(Has(named.err, "missing --pod-name")) << named.err;
   EXPECT_TRUE(Has(named.err, "hint: Give --pod-name or set POD_NAME.")) << named.err;
+}
+
+TEST(CliTest, CheckOfAServerThatDoesNotAnswerIsStatus1AndSaysSo) {
+  const Ended ended = RunWith({"pg-rejoin", "check", "--server=host=/nonexistent user=u dbname=d"});
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_TRUE(Has(ended.out, "rewindable: false")) << ended.out;
+  EXPECT_TRUE(Has(ended.out, "could not connect")) << ended.out;
+  const Ended json = RunWith({"pg-rejoin", "check", "--json", "--server=host=/nonexistent user=u"});
+  EXPECT_EQ(json.status, 1);
+  EXPECT_TRUE(Has(json.out, "\"rewindable\": \"false\"")) << json.out;
 }
 
 TEST(CliTest, StatusPauseAndResumeSayHowTheyEndAndHowTheyAreCalled) {

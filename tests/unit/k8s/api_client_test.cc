@@ -1,6 +1,7 @@
 #include "k8s/api_client.h"
 
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "base/error.h"
 #include "unit/k8s/fake_api_server.h"
@@ -161,6 +162,39 @@ TEST_F(ApiClientTest, ConfigMapIsComparedAndSwapped) {
   EXPECT_EQ(client.GetConfigMap("authority")->data.at("primary"), "x-0");
 }
 
+TEST_F(ApiClientTest, WatchEndsWithTheFirstChange) {
+  ApiClient api = Client(1);
+  const std::string version = api.GetConfigMap("authority")->resource_version;
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_TRUE(api.AwaitConfigMapChange("authority", "another", std::chrono::seconds(20)));
+  std::jthread writer([&] {
+    std::this_thread::sleep_for(milliseconds(300));
+    api.UpdateConfigMap("authority", version, {{"epoch", "9"}});
+  });
+  EXPECT_TRUE(api.AwaitConfigMapChange("authority", version, std::chrono::seconds(20)));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, milliseconds(300));
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(10));
+}
+
+TEST_F(ApiClientTest, WatchWithoutAChangeEndsInTime) {
+  ApiClient api = Client(1);
+  const std::string version = api.GetConfigMap("authority")->resource_version;
+  EXPECT_FALSE(api.AwaitConfigMapChange("authority", version, std::chrono::seconds(1)));
+}
+
+TEST_F(ApiClientTest, StopEndsAWatch) {
+  std::stop_source stop;
+  ApiClient api(server_->InCluster(), {.name_space = "shop", .stop = stop.get_token()});
+  const std::string version = api.GetConfigMap("authority")->resource_version;
+  std::jthread stopper([&stop] {
+    std::this_thread::sleep_for(milliseconds(200));
+    stop.request_stop();
+  });
+  const auto begin = std::chrono::steady_clock::now();
+  EXPECT_THROW(api.AwaitConfigMapChange("authority", version, std::chrono::seconds(20)), Error);
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(5));
+}
+
 TEST_F(ApiClientTest, EndpointsOfAService) {
   const auto endpoints = Client(1).ListServiceEndpoints("shop-primary");
   ASSERT_EQ(endpoints.size(), 3u);
@@ -188,6 +222,20 @@ TEST_F(ApiClientTest, EventHasWhatTheApiRequires) {
   for (const char* key : {"reportingController", "reportingInstance", "action", "type"}) {
     EXPECT_TRUE(event.contains(key)) << key;
   }
+}
+
+TEST_F(ApiClientTest, WhatIsAllowedIsAskedOfTheServer) {
+  const auto allowed = [](const char* verb) {
+    return Client(1).IsAllowed({"coordination.k8s.io", "leases", "db", verb});
+  };
+  EXPECT_TRUE(allowed("get"));
+  const auto asked = nlohmann::json::parse(Requests().back()["body"].get<std::string>());
+  EXPECT_EQ(asked["spec"]["resourceAttributes"],
+            nlohmann::json::parse(R"({"namespace":"shop","group":"coordination.k8s.io",
+                                      "resource":"leases","name":"db","verb":"get"})"));
+  EXPECT_FALSE(allowed("patch"));
+  EXPECT_FALSE(allowed("delete"));
+  EXPECT_NE(MessageOf([&] { allowed("create"); }).find("403"), std::string::npos);
 }
 
 TEST(UrlEncodeTest, OnlyUnreservedCharactersStay) {

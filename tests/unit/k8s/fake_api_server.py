@@ -5,7 +5,7 @@ usage: fake_api_server.py DIRECTORY
 Makes a certificate authority (ca.crt), another one (other-ca.crt) and a client certificate in
 DIRECTORY, listens on a free port of 127.0.0.1, prints the port and serves until standard input ends.
 
-The last path segment of a pod or ConfigMap chooses the mood: see Handler.answer(). Every request is
+A watch of ConfigMaps tells of the record. The last path segment of a pod or ConfigMap chooses the mood: see Handler.answer(). Every request is
 remembered; GET /_requests returns them as JSON.
 """
 import http.server
@@ -128,8 +128,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
         elif name == "authority":
             self.authority(state, body)
+        elif name == "configmaps" and "watch=true" in self.path:
+            self.watch(state)
         elif name == "endpointslices":
             self.send_json(200, self.slices())
+        elif name == "selfsubjectaccessreviews":
+            self.review(json.loads(body)["spec"]["resourceAttributes"]["verb"])
         elif name == "pods" and self.command == "GET":
             self.pods()
         elif self.command == "PATCH" and path.rsplit("/", 2)[1] == "pods":
@@ -138,6 +142,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(201, json.loads(body))
         else:
             self.send_json(200, self.pod(name))
+
+    def review(self, verb):
+        """Who asks may get, and not patch; of deletion the server does not say, and it fails for all else."""
+        statuses = {"get": {"allowed": True}, "patch": {"allowed": False, "reason": "no"}, "delete": {}}
+        if verb in statuses:
+            self.send_json(201, {"status": statuses[verb]})
+        else:
+            self.failure(403, "no")
 
     def drip(self):
         text = json.dumps(self.pod("drip"))
@@ -191,6 +203,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_json(200, {"metadata": {"name": "authority",
                                               "resourceVersion": str(held["resourceVersion"])},
                                  "data": held["data"] or None})
+
+    def watch(self, state):
+        """The record as it is, then each change, until timeoutSeconds are over."""
+        seconds = int(self.path.split("timeoutSeconds=")[1].split("&")[0])
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        end, told, kind = time.monotonic() + seconds, None, "ADDED"
+        while time.monotonic() < end:
+            with state.lock:
+                version = state.config_map["resourceVersion"]
+            if version != told:
+                event = json.dumps({"type": kind, "object": {"metadata": {"resourceVersion": str(version)}}}) + "\n"
+                # In two parts: a line need not come at once.
+                for part in (event[:10], event[10:]):
+                    self.wfile.write(f"{len(part):x}\r\n{part}\r\n".encode())
+                    self.wfile.flush()
+                told, kind = version, "MODIFIED"
+            time.sleep(0.02)
+        self.wfile.write(b"0\r\n\r\n")
 
     def patch_pod(self, state, name, body):
         sent = json.loads(body)["metadata"]["uid"]

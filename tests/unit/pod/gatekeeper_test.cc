@@ -22,11 +22,12 @@ class GatekeeperTest : public PodFixture {
     Note("1@0/0");
     NamePrimary("x-0");
     SetPeer("1@0/0", /*in_recovery=*/true);
-    keeper_ = std::make_unique<Gatekeeper>(options_, &api_, [this](const std::string& host) {
+    const AskServer ask = [this](const std::string& host) {
       ++asked_;
       if (!peer_) throw Error(ErrorKind::kUnavailable, "no answer from " + host);
       return *peer_;
-    });
+    };
+    keeper_ = std::make_unique<Gatekeeper>(options_, &api_, ask, &metrics_);
   }
 
   // What init has found.
@@ -54,6 +55,7 @@ class GatekeeperTest : public PodFixture {
     return ReadText(options_.gate_dir + "/answer");
   }
 
+  MetricsBoard metrics_;
   std::unique_ptr<Gatekeeper> keeper_;
   std::optional<SourceIdentity> peer_;
   int asked_ = 0;

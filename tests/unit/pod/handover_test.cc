@@ -82,5 +82,20 @@ TEST_F(HandoverTest, GateIsCopiedFromBesideOurselves) {
   EXPECT_THROW(HandOverGate(directory_ / "run"), Error);
 }
 
+TEST_F(HandoverTest, TheRoomOfTheVolumeIsNotedForTheSidecar) {
+  EXPECT_FALSE(ReadDiskNote(options_));
+  options_.pgdata = directory_ / "data/not-there-yet";
+  WriteDiskNote(options_);
+  const auto disk = ReadDiskNote(options_);
+  ASSERT_TRUE(disk);
+  EXPECT_GT(disk->total_bytes, disk->free_bytes);
+  EXPECT_GT(disk->measured_at, 1'700'000'000);
+  std::ofstream(directory_ / "run/disk") << "12 many";
+  EXPECT_FALSE(ReadDiskNote(options_));
+  options_.pgdata = directory_ / "not/there";
+  options_.run_dir = directory_ / "nor/this";
+  WriteDiskNote(options_);  // nothing depends on it
+}
+
 }  // namespace
 }  // namespace pgrejoin

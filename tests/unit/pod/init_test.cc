@@ -49,6 +49,11 @@ class InitTest : public PodFixture {
       rewind_options_ = rewind;
       if (before_publication_) before_publication_();
       rewind.confirm_source();
+      if (result_.outcome != RewindOutcome::kNothingToDo) {
+        ServerWrites("published");
+        rewind.on_published(result_);
+        if (after_publication_) after_publication_();
+      }
       return result_;
     };
     local_.kind = DirectoryKind::kPrimary;
@@ -74,6 +79,10 @@ class InitTest : public PodFixture {
     identity.flush_lsn = {0x9000};
     primary_ = identity;
   }
+  void ServerWrites(const std::string& control) {
+    std::filesystem::create_directories(options_.pgdata + "/global");
+    std::ofstream(options_.pgdata + "/global/pg_control") << control;
+  }
   int Run() { return RunInit(options_, outside_, stop_.get_token()); }
   std::string Annotation(const std::string& key) {
     return api_.pods["x-0"].annotations["pg-rejoin.io/" + key];
@@ -88,6 +97,7 @@ class InitTest : public PodFixture {
   RewindResult result_;
   std::optional<RewindOptions> rewind_options_;
   std::function<void()> before_publication_;
+  std::function<void()> after_publication_;
   std::string connected_to_;
   int inspections_ = 0;
   std::stop_source stop_;
@@ -178,6 +188,129 @@ TEST_F(InitTest, LimitOfWhatIsDiscardedHoldsUntilThatMuchIsApproved) {
   EXPECT_EQ(api_.record().count("discard-pod"), 0u);  // used up
   EXPECT_EQ(api_.record().count("approval-pod"), 0u);
   EXPECT_EQ(Run(), 20);
+}
+
+// What a rewind discarded, and whether it becomes known.
+class DiscardsTest : public InitTest {
+ protected:
+  void SetUp() override {
+    InitTest::SetUp();
+    RecordNames("x-1");
+    PrimaryRuns("1@0/0,2@0/4000");
+    result_.target_timeline = 1;
+    result_.target_end = {0x5000};
+  }
+  // The next pod's init: the directory is a standby on the primary's line by now.
+  int RunAgain() {
+    api_.AddPod("x-0");
+    local_.kind = DirectoryKind::kStandby;
+    local_.history = History("1@0/0,2@0/4000");
+    result_ = {};
+    result_.source_timeline = 2;
+    return Run();
+  }
+  bool Noted() const { return std::filesystem::exists(options_.pgdata + ".discarded"); }
+};
+
+TEST_F(DiscardsTest, AreForgottenOnceTheyWereReportedAndAServerRan) {
+  EXPECT_EQ(Run(), 0);
+  EXPECT_TRUE(Noted());
+  ServerWrites("a server's");
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Annotation("outcome"), "followed");
+  EXPECT_EQ(Annotation("discarded-transactions"), "0");
+  EXPECT_FALSE(Noted());
+}
+
+TEST_F(DiscardsTest, OfARunThatEndedBeforeItsReportAreToldByTheNext) {
+  after_publication_ = [] { throw Error(ErrorKind::kInternal, "killed"); };
+  EXPECT_NE(Run(), 0);
+  EXPECT_EQ(Annotation("discarded-transactions"), "");
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Annotation("outcome"), "rewound");
+  EXPECT_EQ(Annotation("discarded-transactions"), "3");
+  EXPECT_NE(Annotation("message").find("an earlier run discarded 3 transactions"),
+            std::string::npos);
+  EXPECT_EQ(Message()["discardedTransactions"], 3);
+  ServerWrites("a server's");
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Annotation("discarded-transactions"), "0");
+}
+
+// It is not written twice what one rewind discarded, however often it is finished.
+TEST_F(DiscardsTest, OfOneRewindCountOnce) {
+  after_publication_ = [] { throw Error(ErrorKind::kInternal, "killed"); };
+  EXPECT_NE(Run(), 0);
+  after_publication_ = nullptr;
+  result_.outcome = RewindOutcome::kResumed;
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("outcome"), "resumed");
+  EXPECT_EQ(Annotation("discarded-transactions"), "3");
+  EXPECT_EQ(Annotation("message").find("an earlier run"), std::string::npos);
+}
+
+TEST_F(DiscardsTest, ThatNobodyHeardOfAreAddedToThoseOfALaterRewind) {
+  api_.patches_denied = true;
+  EXPECT_EQ(Run(), 0);
+  api_.patches_denied = false;
+  ServerWrites("a server's, which was primary later");
+  local_.history = History("1@0/0,2@0/4000");
+  result_.target_timeline = 2;
+  result_.target_end = {0x7000};
+  result_.discarded_transactions = 4;
+  PrimaryRuns("1@0/0,2@0/4000,3@0/4800");
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("discarded-transactions"), "7");
+  EXPECT_NE(Annotation("message").find("4 transactions discarded, 0 bytes copied; an earlier run "
+                                       "discarded 3 transactions"),
+            std::string::npos)
+      << Annotation("message");
+}
+
+TEST_F(DiscardsTest, AreToldTwiceWhereNobodyLetsUsAnnotate) {
+  api_.patches_denied = true;
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Message()["discardedTransactions"], 3);
+  ServerWrites("a server's");
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Message()["outcome"], "rewound");
+  EXPECT_EQ(Message()["discardedTransactions"], 3);
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Message()["outcome"], "followed");
+  EXPECT_EQ(Message()["discardedTransactions"], 0);
+  EXPECT_FALSE(Noted());
+}
+
+// The note says where the directory was then, not where it is.
+TEST_F(DiscardsTest, TheTimelineIsTheOneOfNow) {
+  api_.patches_denied = true;
+  EXPECT_EQ(Run(), 0);
+  api_.patches_denied = false;
+  ServerWrites("a server's, which was promoted");
+  RecordNames("x-0");
+  local_.history = History("1@0/0,2@0/4000,3@0/6000");
+  primary_.reset();
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("outcome"), "started");
+  EXPECT_EQ(Annotation("timeline"), "3");
+  EXPECT_EQ(Annotation("discarded-transactions"), "3");
+  EXPECT_FALSE(Message().contains("timeline"));
+}
+
+TEST_F(DiscardsTest, ThatWereReportedAreNotAddedToALaterRewind) {
+  EXPECT_EQ(Run(), 0);
+  result_.target_timeline = 2;  // no server has run in between
+  result_.target_end = {0x7000};
+  result_.discarded_transactions = 4;
+  PrimaryRuns("1@0/0,2@0/4000,3@0/4800");
+  EXPECT_EQ(Run(), 0);
+  EXPECT_EQ(Annotation("discarded-transactions"), "4");
+}
+
+TEST_F(DiscardsTest, ANoteThatIsDamagedKeepsNoServerDown) {
+  std::ofstream(options_.pgdata + ".discarded") << "{}";
+  EXPECT_EQ(RunAgain(), 0);
+  EXPECT_EQ(Annotation("outcome"), "followed");
 }
 
 TEST_F(InitTest, StandbyWithNothingToDoIsOneWrite) {

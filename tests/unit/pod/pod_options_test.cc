@@ -63,6 +63,74 @@ TEST(PodOptionsTest, OurOwnLabelIsNoEvidence) {
   EXPECT_EQ(HintOf(options), "accepted");
 }
 
+TEST(PodOptionsTest, WhereAManagerMakesServersStreamThePasswordForItIsNotNeeded) {
+  PodOptions options = Good();
+  options.replication_password_file.clear();
+  EXPECT_EQ(HintOf(options),
+            "Give --replication-password-file or set PG_REJOIN_REPLICATION_PASSWORD_FILE.");
+  options.discovery = "patroni";
+  options.cluster = "c";
+  EXPECT_EQ(HintOf(options), "accepted");
+}
+
+TEST(PodOptionsTest, APresetSaysWhatItNeeds) {
+  PodOptions options = Good();
+  options.record.clear();
+  options.headless_service.clear();
+  options.discovery = "etcd";
+  EXPECT_THROW(CheckInitOptions(options), Error);
+  options.discovery = "lease";
+  EXPECT_EQ(HintOf(options), "Give --cluster or set PG_REJOIN_CLUSTER.");
+  options.cluster = "db";
+  EXPECT_EQ(HintOf(options), "accepted");
+  options.discovery = "static";
+  EXPECT_EQ(HintOf(options), "Give --primary-host or set PG_REJOIN_PRIMARY_HOST.");
+  options.primary_host = "other.example";
+  EXPECT_EQ(HintOf(options), "accepted");
+  options.discovery = "spilo";
+  options.pod_selector.clear();
+  EXPECT_EQ(HintOf(options), "accepted");
+  EXPECT_EQ(MakeDiscoveryOptions(options).pod_selector, "application=spilo,cluster-name=db");
+  EXPECT_EQ(MakeDiscoveryOptions(options).role_label, "spilo-role");
+  options.discovery = "lease";
+  EXPECT_EQ(HintOf(options), "Give --pod-selector or set PG_REJOIN_POD_SELECTOR.");
+}
+
+TEST(PodOptionsTest, NothingThatAManagerDoesItself) {
+  PodOptions options = Good();
+  options.cluster = "db";
+  options.restart_pod = true;
+  for (const char* discovery : {"record", "lease"}) {
+    options.discovery = discovery;
+    EXPECT_EQ(HintOf(options), "accepted");
+  }
+  for (const char* discovery : {"patroni", "stolon", "cnpg", "service", "bitnami-ha"}) {
+    options.discovery = discovery;
+    EXPECT_NE(HintOf(options), "accepted") << discovery;
+  }
+  options.restart_pod = false;
+  options.gate_dir = "/gate";
+  EXPECT_EQ(HintOf(options), "accepted");  // bitnami-ha
+  options.discovery = "patroni";
+  EXPECT_EQ(HintOf(options), "What starts the server decides itself whether it runs read-write.");
+  EXPECT_THROW(CheckPromoteOptions(options), Error);
+  EXPECT_THROW(CheckApproveOptions(options, true), Error);
+  EXPECT_NO_THROW(CheckApproveOptions(options, false));
+  options.discovery = "service";
+  EXPECT_THROW(CheckPromoteOptions(options), Error);
+  EXPECT_NO_THROW(CheckApproveOptions(options, true));
+  options.discovery = "record";
+  EXPECT_NO_THROW(CheckPromoteOptions(options));
+}
+
+TEST(PodOptionsTest, AnEntrypointThatDemotesAPromotedServerIsRefused) {
+  PodOptions options = Good();
+  options.replication_mode = "slave";
+  EXPECT_EQ(HintOf(options).find("Override the container's command"), 0u);
+  options.replication_mode = "master";
+  EXPECT_EQ(HintOf(options), "accepted");
+}
+
 TEST(PodOptionsTest, OnlyTheModesThatPostgresAccepts) {
   PodOptions options = Good();
   EXPECT_EQ(DataDirectoryMode(options), 0700u);

@@ -1,5 +1,8 @@
 #include "pod/sidecar.h"
 
+#include <atomic>
+#include <thread>
+
 #include "pod/handover.h"
 #include "unit/pod/pod_fixture.h"
 
@@ -15,6 +18,7 @@ class SidecarTest : public PodFixture {
   void SetUp() override {
     PodFixture::SetUp();
     outside_.api = &api_;
+    outside_.metrics = &metrics_;
     outside_.probe = [this] { return role_; };
     outside_.identify = [this] {
       ++identifications_;
@@ -34,6 +38,7 @@ class SidecarTest : public PodFixture {
       identity.flush_lsn = primary_flush_;
       return identity;
     };
+    outside_.readiness_facts = [] { return ReadinessFacts(); };
     outside_.receives = [this] { return receives_; };
     outside_.keeps_wal = [this](const std::string& host, const TimelineHistory& line, Lsn lsn) {
       EXPECT_EQ(lsn, Lsn{0x5000});
@@ -60,6 +65,7 @@ class SidecarTest : public PodFixture {
     api_.pods[pod].labels["pg-rejoin.io/role"] = role;
   }
 
+  MetricsBoard metrics_;
   SidecarDependencies outside_;
   std::unique_ptr<Sidecar> sidecar_;
   LocalRole role_ = LocalRole::kReadWrite;
@@ -83,6 +89,23 @@ TEST_F(SidecarTest, HolderTakesTheLabelFromEveryoneElse) {
   const size_t patches = api_.patches.size();
   Step();
   EXPECT_EQ(api_.patches.size(), patches);  // right already
+}
+
+TEST_F(SidecarTest, HolderIsLabelledThoughItMayNotTakeTheLabelFromAnother) {
+  class Confined : public FakeApi {
+   public:
+    PatchOutcome PatchPodMetadata(const PodMetadataPatch& patch) override {
+      if (patch.pod_name != "x-0") throw Error(ErrorKind::kUnavailable, "403 denied");
+      return FakeApi::PatchPodMetadata(patch);
+    }
+  } confined;
+  confined.AddRecord({{"primary", "x-0"}, {"epoch", "1"}});
+  for (const char* pod : {"x-0", "x-1"}) confined.AddPod(pod);
+  confined.pods["x-1"].labels["pg-rejoin.io/role"] = "primary";
+  outside_.api = &confined;
+  Sidecar sidecar(options_, outside_);
+  sidecar.Step(now_);
+  EXPECT_EQ(confined.pods["x-0"].labels["pg-rejoin.io/role"], "primary");
 }
 
 TEST_F(SidecarTest, HolderCompletesTheRecordAfterTheFirstStart) {
@@ -169,24 +192,98 @@ TEST_F(SidecarTest, SilentServerOfTheHolderKeepsItsLabel) {
   EXPECT_EQ(Label("x-0"), "primary");
 }
 
-TEST_F(SidecarTest, ApiIsAskedAtAModerateRate) {
+class CountingApi : public FakeApi {
+ public:
+  std::optional<ConfigMap> GetConfigMap(const std::string& name) override {
+    ++reads;
+    return FakeApi::GetConfigMap(name);
+  }
   int reads = 0;
-  class Counting : public FakeApi {
-   public:
-    explicit Counting(int* count) : reads_(count) {}
-    std::optional<ConfigMap> GetConfigMap(const std::string& name) override {
-      ++*reads_;
-      return FakeApi::GetConfigMap(name);
-    }
-    int* reads_;
-  } counting(&reads);
+};
+
+TEST_F(SidecarTest, ApiIsAskedAtAModerateRate) {
+  CountingApi counting;
   counting.AddRecord({{"primary", "x-1"}, {"epoch", "1"}});
   counting.AddPod("x-0");
   outside_.api = &counting;
   role_ = LocalRole::kInRecovery;
   Sidecar sidecar(options_, outside_);
   for (int second = 0; second < 20; ++second) sidecar.Step(now_ + seconds(second));
-  EXPECT_EQ(reads, 4 + 2);  // for the labels every 5 s, to compare every 15 s
+  EXPECT_EQ(counting.reads, 4 + 2);  // for the labels every 5 s, to compare every 15 s
+}
+
+// The watch of another record than the sidecar's, so that it is told of news by the test.
+class WatchedTest : public SidecarTest {
+ protected:
+  void SetUp() override {
+    SidecarTest::SetUp();
+    watched_.AddRecord({});
+    outside_.watch = &watch_;
+    sidecar_ = std::make_unique<Sidecar>(options_, outside_);
+    Step();
+    thread_ = std::jthread([this](const std::stop_token& stop) { watch_.Run(stop); });
+    while (!watch_.Works()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+
+  class Watched : public FakeApi {
+   public:
+    bool AwaitConfigMapChange(const std::string&, const std::string&, seconds) override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      return changed.exchange(false);
+    }
+    std::atomic<bool> changed = false;
+  } watched_;
+  RecordWatch watch_{&watched_, "authority", seconds(0)};
+  std::jthread thread_;
+};
+
+TEST_F(WatchedTest, AskedTwiceAMinuteWhileAllIsWell) {
+  CountingApi counting;
+  counting.AddRecord({{"primary", "x-1"}, {"epoch", "1"}});
+  counting.AddPod("x-0");
+  outside_.api = &counting;
+  role_ = LocalRole::kInRecovery;
+  primary_history_ = "1@0/0";
+  int probes = 0;
+  outside_.probe = [&] {
+    ++probes;
+    return role_;
+  };
+  Sidecar sidecar(options_, outside_);
+  for (int second = 0; second < 60; ++second) sidecar.Step(now_ + seconds(second));
+  EXPECT_EQ(counting.reads, 2 + 2);  // for the labels, and to compare
+  EXPECT_EQ(probes, 12);
+}
+
+TEST_F(WatchedTest, AskedEveryFewSecondsWhileSomethingIsToBeDone) {
+  CountingApi counting;
+  counting.AddRecord({{"primary", "x-1"}, {"epoch", "1"}});
+  counting.AddPod("x-0");
+  outside_.api = &counting;
+  role_ = LocalRole::kReadWrite;  // without the record
+  Sidecar sidecar(options_, outside_);
+  for (int second = 0; second < 20; ++second) sidecar.Step(now_ + seconds(second));
+  EXPECT_EQ(counting.reads, 4 + 4);
+}
+
+TEST_F(WatchedTest, NewRecordIsActedOnAtOnce) {
+  Step();
+  sidecar_->Step(now_ + seconds(1));
+  EXPECT_TRUE(api_.deleted.empty());
+  api_.AddRecord({{"primary", "x-1"},
+                  {"epoch", "2"},
+                  {"system-identifier", std::to_string(kSystem)},
+                  {"history", "1@0/0,2@0/5000"}});
+  primary_history_ = "1@0/0,2@0/5000";
+  sidecar_->Step(now_ + seconds(2));
+  EXPECT_TRUE(api_.deleted.empty()) << "without news: this test shows nothing";
+  watched_.changed = true;
+  int rounds = 0;
+  while (api_.deleted.empty() && ++rounds < 2000) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    sidecar_->Step(now_ + seconds(3));
+  }
+  EXPECT_FALSE(api_.deleted.empty());
 }
 
 TEST_F(SidecarTest, DeadApiIsLivedWith) {
@@ -213,6 +310,51 @@ TEST_F(SidecarTest, OtherDiscoveriesKeepNoLabels) {
   options_.discovery = "service";
   Step();
   EXPECT_TRUE(api_.patches.empty());
+}
+
+// Somebody else's Service leads to x-1; x-0 was rewound onto it.
+class WithoutRecordTest : public SidecarTest {
+ protected:
+  void SetUp() override {
+    SidecarTest::SetUp();
+    options_.discovery = "service";
+    options_.primary_service = "writer";
+    options_.restart_pod = false;
+    sidecar_ = std::make_unique<Sidecar>(options_, outside_);
+    api_.endpoints = {{"10.0.0.1", "x-1", true}};
+    api_.pods["x-0"].annotations["pg-rejoin.io/outcome"] = "rewound";
+    role_ = LocalRole::kInRecovery;
+    history_ = primary_history_ = "1@0/0,2@0/5000";
+    primary_flush_ = flush_;
+    receives_ = true;
+  }
+  std::string Outcome() { return api_.pods["x-0"].annotations["pg-rejoin.io/outcome"]; }
+};
+
+TEST_F(WithoutRecordTest, ARejoinIsProven) {
+  Step();
+  EXPECT_EQ(Outcome(), "rejoined");
+  EXPECT_EQ(Label("x-0"), "");
+}
+
+TEST_F(WithoutRecordTest, NothingIsProvenByAServerThatIsNotConfirmed) {
+  primary_in_recovery_ = true;
+  Step();
+  EXPECT_EQ(Outcome(), "rewound");
+  primary_in_recovery_ = false;
+  receives_ = false;
+  Step();
+  EXPECT_EQ(Outcome(), "rewound");
+  receives_ = true;
+  Step();
+  EXPECT_EQ(Outcome(), "rejoined");
+}
+
+TEST_F(WithoutRecordTest, ItsRoleAndTimelineAreMetrics) {
+  Step();
+  const SidecarMetrics seen = metrics_.Read();
+  EXPECT_EQ(seen.role, "standby");
+  EXPECT_EQ(seen.timeline, 2u);
 }
 
 // x-1 was promoted at 0/5000.

@@ -1,7 +1,13 @@
 #include "rewind/copied_blocks.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
+#include <csignal>
+#include <thread>
+#include <vector>
+
+#include "base/error.h"
 #include "harness/scratch_directory.h"
 
 namespace pgrejoin {
@@ -14,6 +20,26 @@ constexpr uint32_t kBlocksPerSegment = 131072;
 constexpr uint64_t kBlock = 8192;
 constexpr const char* kPath = "base/5/16384";
 constexpr const char* kSecondSegment = "base/5/16384.1";
+
+// Writes beyond so many bytes of a file fail, in this process.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{bytes, before_.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &limit);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
 
 class CopiedBlocksTest : public ::testing::Test {
  protected:
@@ -144,6 +170,48 @@ TEST_F(CopiedBlocksTest, EndsAtTheFirstDamage) {
     WriteText(path(), damaged);
     EXPECT_EQ(Known(), i < head + 32 ? "" : "0:0+1 ") << i;
   }
+}
+
+// A sync that succeeds after one that failed says nothing of what was written before.
+TEST_F(CopiedBlocksTest, NothingIsNotedAfterAFailure) {
+  CopiedBlocks copied = Attempt();
+  copied.Begin(BlockRefTable(kBlocksPerSegment), 0);
+  copied.Note(kPath, 0, kBlock);
+  {
+    const FileSizeLimit limit(ReadText(path()).size());
+    EXPECT_THROW(NoteMuch(copied), Error);
+  }
+  copied.Note(kPath, kBlock, kBlock);
+  NoteMuch(copied);
+  EXPECT_EQ(Known(), "");
+}
+
+TEST_F(CopiedBlocksTest, SeveralThreadsLoseAtMostTwoParts) {
+  constexpr int kThreads = 4;
+  constexpr uint32_t kNotes = 20;
+  constexpr uint64_t kNoteBlocks = (1 << 20) / kBlock;
+  constexpr uint64_t kTwoPartsBlocks = 2 * (2 << 20) / kBlock;
+  constexpr uint64_t kBlocks = kThreads * kNotes * kNoteBlocks;
+  SetLength(kPath, kBlocks * kBlock);
+  CopiedBlocks copied = Attempt();
+  copied.Begin(BlockRefTable(kBlocksPerSegment), 0);
+  {
+    std::vector<std::jthread> threads;
+    for (int thread = 0; thread < kThreads; ++thread) {
+      threads.emplace_back([&copied, thread] {
+        for (uint32_t i = 0; i < kNotes; ++i) {
+          copied.Note(kPath, (uint64_t{i} * kThreads + thread) << 20, 1 << 20);
+        }
+      });
+    }
+  }
+  uint64_t known = 0;
+  const BlockRefTable table = Attempt().Read(files_);
+  for (const auto& [segment, bitmap] : table.segments()) {
+    bitmap.ForEachRun([&](BlockNumber, BlockNumber count) { known += count; });
+  }
+  EXPECT_LE(known, kBlocks);
+  EXPECT_GT(known + kTwoPartsBlocks, kBlocks);
 }
 
 TEST_F(CopiedBlocksTest, Forgotten) {

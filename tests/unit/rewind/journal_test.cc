@@ -256,6 +256,41 @@ TEST_F(Journal, LinesThatMakeNoSenseAreDamage) {
   EXPECT_EQ(Reading(), std::nullopt);
 }
 
+// A double that fits no integer, a fraction, a number that is too large, and what is none.
+TEST_F(Journal, OnlyWholeNumbersThatFitAreRead) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadLines();
+  for (const char* before :
+       {"\"format\":", "\"fork_timeline\":", "\"start_timeline\":", "\"start_next_xid\":",
+        "\"oldest_decided\":", "\"discarded_transactions\":", "\"discarded_bytes\":",
+        "\"discarded_from\":", "\"discarded_to\":", "\"created\":[", "\"copied_database\":[",
+        "\"database_copy\":[", "\"database_touched\":", "\"truncated\":[",
+        "\"to\":", "\"own_bytes\":", "\"size\":", "\"segment\":", "\"runs\":[["}) {
+    const size_t begin = whole.find(before) + std::strlen(before);
+    ASSERT_GE(begin, std::strlen(before)) << before;
+    const size_t end = whole.find_first_not_of("-0123456789", begin);
+    ASSERT_GT(end, begin) << before;
+    for (const char* wrong : {"1e93", "-1e93", "1.5", "18446744073709551616", "true", "\"1\""}) {
+      std::string lines = whole;
+      WriteLines(lines.replace(begin, end - begin, wrong));
+      EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << before << wrong;
+    }
+  }
+}
+
+TEST_F(Journal, BlocksBehindTheEndOfAnyRelationAreDamage) {
+  WriteJournal(target_, Facts(), SomePlan());
+  const std::string whole = ReadLines();
+  const std::string segment = "\"segment\":";
+  const size_t begin = whole.find(segment) + segment.size();
+  const size_t end = whole.find_first_not_of("0123456789", begin);
+  for (const char* wrong : {"32768", "4294967295", "4294967296", "-1"}) {
+    std::string lines = whole;
+    WriteLines(lines.replace(begin, end - begin, wrong));
+    EXPECT_EQ(Reading(), ErrorKind::kTargetFailed) << wrong;
+  }
+}
+
 TEST_F(Journal, TheNumberOfLinesCounts) {
   WriteJournal(target_, Facts(), SomePlan());
   const std::string lines = ReadLines();

@@ -352,6 +352,30 @@ TEST_F(Rewound, RunningAgainIsHarmless) {
   EXPECT_EQ(Snapshot(data()), once);
 }
 
+// Until the journal goes, it keeps what was discarded: whoever is told may be killed before that.
+TEST_F(Rewound, WhatWasDiscardedIsToldBeforeTheJournalGoes) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  RewindOptions options = cluster.Options();
+  std::vector<RewindResult> told;
+  options.on_published = [&](const RewindResult& result) {
+    EXPECT_TRUE(fs::exists(data() / "pg_rejoin/journal"));
+    told.push_back(result);
+    if (told.size() == 1) throw std::runtime_error("killed");
+  };
+  EXPECT_THROW(RunRewind(data(), cluster, options), std::runtime_error);
+  const RewindResult again = RunRewind(data(), cluster, options);
+  EXPECT_EQ(again.outcome, RewindOutcome::kResumed);
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_GT(told[0].discarded_bytes, 0u);
+  EXPECT_EQ(told[0].discarded_bytes, told[1].discarded_bytes);
+  EXPECT_EQ(told[0].target_end, told[1].target_end);
+  EXPECT_EQ(told[0].source_timeline, told[1].source_timeline);
+  EXPECT_GT(told[0].bytes_copied, 0u);
+  EXPECT_EQ(RunRewind(data(), cluster, options).outcome, RewindOutcome::kNothingToDo);
+  EXPECT_EQ(told.size(), 2u);
+}
+
 // Rewound, never started, and the source loses the next failover: the label is ours, so its start
 // counts.
 TEST_F(Rewound, ASecondFailoverBeforeTheFirstStart) {

@@ -112,5 +112,23 @@ TEST(LibpqSourceTest, StopEndsTheWaitForAnAnswer) {
   }
 }
 
+TEST(LibpqSourceTest, ALoginThatFailsTellsWhetherThereWasAnybodyToAsk) {
+  ConnectOptions options;
+  {
+    const SilentServer server;
+    options = server.Options();
+    EXPECT_EQ(TryLogin(options, false).problem, "");
+  }
+  const LoginAttempt refused = TryLogin(options, false);
+  EXPECT_NE(refused.problem, "");
+  EXPECT_TRUE(refused.has_address);
+  options.conninfo = "host=/nosuch user=u dbname=d";
+  EXPECT_TRUE(TryLogin(options, true).has_address);
+  options.conninfo = "host=no..such.name user=u dbname=d";  // no DNS is asked for such a one
+  const LoginAttempt nameless = TryLogin(options, true);
+  EXPECT_NE(nameless.problem, "");
+  EXPECT_FALSE(nameless.has_address);
+}
+
 }  // namespace
 }  // namespace pgrejoin

@@ -422,6 +422,157 @@ TEST(DecisionInvariant, EveryDecisionSaysWhy) {
   EXPECT_GE(reasons.size(), 25u);
 }
 
+using K = DirectoryKind;
+using A = AuthorityState;
+using P = PrimaryState;
+using R = Relation;
+
+// ---- authorities that somebody else keeps
+
+struct ForeignCase {
+  Case base;
+  bool managed = false;
+  bool watch_over = false;
+  bool other_system = false;  // than the authority says
+  Freshness freshness = Freshness::kFresh;
+};
+
+Evidence MakeForeignEvidence(const ForeignCase& c, const DirectoryState& local) {
+  Evidence evidence = MakeEvidence(c.base, local);
+  const auto approval = evidence.record.approval;
+  evidence.record = {};
+  evidence.record.approval = approval;
+  evidence.record_decides = false;
+  evidence.manager_starts = c.managed;
+  evidence.watch_over = c.watch_over;
+  evidence.freshness = c.freshness;
+  evidence.authority_word = "Lease db names somebody";
+  evidence.paused_there = c.base.paused;
+  evidence.system_identifier = c.other_system ? kOtherSystem : kSystem;
+  return evidence;
+}
+
+// As discovery makes them: the named server counts as confirmed only by a word that counts.
+bool CanComeUp(const ForeignCase& c) {
+  const bool other_named = c.base.primary != P::kNobody;
+  const bool counts = c.freshness == Freshness::kFresh || c.freshness == Freshness::kTimeless;
+  if (c.base.authority == A::kNamesUs && !counts) return false;
+  if (c.base.authority == A::kNamesUsUnproven && counts) return false;
+  if (c.base.primary == P::kConfirmed && !counts) return false;
+  if (c.base.primary == P::kUnproven && counts) return false;
+  if (c.base.primary == P::kAmbiguous) return false;
+  return other_named == (c.base.authority == A::kNamesOther);
+}
+
+using ForeignVisit = std::function<void(const ForeignCase&, const Evidence&, const Decision&)>;
+
+void ForEveryForeignCase(const ForeignVisit& visit) {
+  constexpr A kForeign[] = {A::kUnreadable, A::kReleased, A::kNamesUs, A::kNamesUsUnproven,
+                            A::kNamesOther};
+  constexpr P kNamed[] = {P::kNobody,      P::kUnreachable, P::kInRecovery, P::kOtherSystem,
+                          P::kOtherBranch, P::kUnproven,    P::kConfirmed};
+  // Of those that count and those that do not, one each; and a change that takes its time.
+  constexpr Freshness kAll[] = {Freshness::kFresh, Freshness::kUnproven, Freshness::kInTransition};
+  for (unsigned bits = 0; bits < 32; ++bits) {
+    for (const auto kind : kKinds) {
+      for (const auto relation : kRelations) {
+        for (const auto peers : kPeers) {
+          for (const auto authority : kForeign) {
+            for (const auto primary : kNamed) {
+              for (const auto freshness : kAll) {
+                ForeignCase c;
+                c.base = {.kind = kind, .authority = authority, .primary = primary};
+                c.base.relation = relation;
+                c.base.peers = peers;
+                c.base.approved = (bits & 1) != 0;
+                c.base.paused = (bits & 2) != 0;
+                c.base.peers_complete = true;
+                c.managed = (bits & 4) != 0;
+                c.watch_over = (bits & 8) != 0;
+                c.other_system = (bits & 16) != 0;
+                c.freshness = freshness;
+                if (!CanComeUp(c)) continue;
+                const DirectoryState local = MakeLocal(c.base);
+                const Evidence evidence = MakeForeignEvidence(c, local);
+                visit(c, evidence, Decide(local, evidence));
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+std::string Describe(const ForeignCase& c, const Decision& d) {
+  return Describe(c.base, d) + " managed=" + std::to_string(c.managed) +
+         " freshness=" + FreshnessName(c.freshness) + " over=" + std::to_string(c.watch_over);
+}
+
+TEST(DecisionInvariant, AWordThatMayBeOldUndoesNothing) {
+  size_t undone = 0;
+  ForEveryForeignCase([&](const ForeignCase& c, const Evidence&, const Decision& d) {
+    const bool acts = d.action == Action::kRewind || d.action == Action::kResume ||
+                      d.action == Action::kFollow || d.action == Action::kClone;
+    if (!acts) return;
+    ++undone;
+    ASSERT_EQ(c.base.primary, P::kConfirmed) << Describe(c, d);
+    ASSERT_FALSE(c.base.paused && d.action == Action::kRewind) << Describe(c, d);
+  });
+  EXPECT_GT(undone, 1000u);
+}
+
+TEST(DecisionInvariant, OnlyAFreshWordOrAPersonStartsReadWrite) {
+  size_t started = 0;
+  ForEveryForeignCase([&](const ForeignCase& c, const Evidence&, const Decision& d) {
+    if (c.managed || !StartsReadWrite(c.base, d)) return;
+    ++started;
+    // Nobody but the record remembers that there was no first installation yet.
+    ASSERT_EQ(c.base.kind, K::kPrimary) << Describe(c, d);
+    const bool named = c.base.authority == A::kNamesUs;
+    const bool by_a_person =
+        c.base.approved && d.action == Action::kClaim && c.base.authority != A::kNamesOther;
+    ASSERT_TRUE(named || by_a_person) << Describe(c, d);
+    ASSERT_FALSE(c.other_system) << Describe(c, d);
+  });
+  EXPECT_GT(started, 100u);
+}
+
+// A manager does everything but a rewind itself. If it were kept from running, no primary came up.
+TEST(DecisionInvariant, AManagerIsKeptFromRunningOnlyWhereItMust) {
+  ForEveryForeignCase([](const ForeignCase& c, const Evidence&, const Decision& d) {
+    if (!c.managed) return;
+    ASSERT_TRUE(d.action == Action::kStart || d.action == Action::kWait ||
+                d.action == Action::kRewind || d.action == Action::kResume ||
+                d.action == Action::kRefuse)
+        << Describe(c, d);
+    const bool half_rewound = c.base.kind == K::kHalfRewound;
+    if (d.action == Action::kWait) {
+      ASSERT_TRUE(half_rewound || !c.watch_over) << Describe(c, d);
+      ASSERT_TRUE(half_rewound || c.base.authority == A::kNamesOther) << Describe(c, d);
+    }
+    if (d.action == Action::kRefuse) {
+      ASSERT_EQ(d.reason, "OtherSystem") << Describe(c, d);
+    }
+  });
+}
+
+TEST(DecisionInvariant, HalfRewoundAndForeignDataNeverStartUnderAnyAuthority) {
+  ForEveryForeignCase([](const ForeignCase& c, const Evidence& evidence, const Decision& d) {
+    const bool known = c.base.kind != K::kEmpty && c.base.kind != K::kHalfMade &&
+                       c.base.kind != K::kPointInTimeRecovery;
+    const bool other = c.other_system || (evidence.primary_identity &&
+                                          evidence.primary_identity->system_identifier != kSystem);
+    if (known && other) {
+      ASSERT_EQ(d.reason, "OtherSystem") << Describe(c, d);
+    }
+    if (c.base.kind == K::kHalfRewound) {
+      ASSERT_NE(d.action, Action::kStart) << Describe(c, d);
+      ASSERT_NE(d.action, Action::kClaim) << Describe(c, d);
+    }
+  });
+}
+
 // The rows of the table, one by one.
 
 Decision Of(const Case& c) {
@@ -444,11 +595,6 @@ TEST_P(DecisionTable, Row) {
       << GetParam().what << ": " << d.message;
   EXPECT_EQ(d.reason, GetParam().reason) << GetParam().what << ": " << d.message;
 }
-
-using K = DirectoryKind;
-using A = AuthorityState;
-using P = PrimaryState;
-using R = Relation;
 
 const Row kRows[] = {
     {"empty, unclaimed",
@@ -901,8 +1047,13 @@ TEST(Decision, NamesOfStates) {
   };
   for (const auto& [action, name] : actions) EXPECT_EQ(ActionName(action), name);
   const std::pair<A, std::string> authorities[] = {
-      {A::kNone, "none"},        {A::kUnreadable, "unreadable"},  {A::kUnclaimed, "unclaimed"},
-      {A::kNamesUs, "names-us"}, {A::kNamesOther, "names-other"},
+      {A::kNone, "none"},
+      {A::kUnreadable, "unreadable"},
+      {A::kUnclaimed, "unclaimed"},
+      {A::kNamesUs, "names-us"},
+      {A::kNamesOther, "names-other"},
+      {A::kReleased, "released"},
+      {A::kNamesUsUnproven, "names-us-unproven"},
   };
   for (const auto& [authority, name] : authorities) EXPECT_EQ(AuthorityStateName(authority), name);
   const std::pair<P, std::string> primaries[] = {
@@ -912,9 +1063,27 @@ TEST(Decision, NamesOfStates) {
       {P::kInRecovery, "in-recovery"},
       {P::kOtherSystem, "other-system"},
       {P::kOtherBranch, "other-branch"},
+      {P::kUnproven, "unproven"},
       {P::kConfirmed, "confirmed"},
   };
   for (const auto& [primary, name] : primaries) EXPECT_EQ(PrimaryStateName(primary), name);
+}
+
+// The record says on which branch its primary leads; what another authority holds may have been
+// taken by whoever came up first, on a volume that is older than a standby's.
+TEST(Decision, AnotherAuthoritysWordDoesNotStartAnOlderVolumeThanAStandbys) {
+  Case c{.authority = A::kNamesUs, .primary = P::kNobody, .relation = R::kNewer};
+  c.peers = Peers::kAhead;
+  const DirectoryState local = MakeLocal(c);
+  Evidence evidence = MakeEvidence(c, local);
+  evidence.peers[0].identity->history = History("1@0/0,2@0/3000148,3@0/9000000");
+  EXPECT_EQ(Decide(local, evidence).reason, "Leader");
+  evidence.record_decides = false;
+  evidence.record = {};
+  const Decision decision = Decide(local, evidence);
+  EXPECT_EQ(decision.action, Action::kWait);
+  EXPECT_EQ(decision.reason, "Contradicted");
+  EXPECT_NE(decision.message.find("has WAL that this directory lacks"), std::string::npos);
 }
 
 // A standby of an older branch that never followed has WAL of a line that was given up: no proof.

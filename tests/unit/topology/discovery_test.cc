@@ -157,7 +157,7 @@ TEST_F(DiscoveryTest, StandbyAsksOnlyThePrimary) {
 }
 
 TEST_F(DiscoveryTest, ServiceNamesItsReadyEndpoint) {
-  options_.kind = DiscoveryKind::kService;
+  options_.preset = FindPreset("service");
   options_.record.clear();
   api_.endpoints = {
       {"10.0.0.5", "x-1", true}, {"fd00::5", "x-1", true}, {"10.0.0.6", "x-2", false}};
@@ -169,13 +169,13 @@ TEST_F(DiscoveryTest, ServiceNamesItsReadyEndpoint) {
 }
 
 TEST_F(DiscoveryTest, TwoReadyEndpointsAreAmbiguous) {
-  options_.kind = DiscoveryKind::kService;
+  options_.preset = FindPreset("service");
   api_.endpoints = {{"10.0.0.5", "x-1", true}, {"10.0.0.6", "x-2", true}};
   EXPECT_EQ(Make().Gather(local_).primary_state, PrimaryState::kAmbiguous);
 }
 
 TEST_F(DiscoveryTest, ServiceThatCannotBeReadIsNotNobody) {
-  options_.kind = DiscoveryKind::kService;
+  options_.preset = FindPreset("service");
   api_.down = true;
   options_.members = {"x-0"};
   const Evidence evidence = Make().Gather(local_);
@@ -184,7 +184,7 @@ TEST_F(DiscoveryTest, ServiceThatCannotBeReadIsNotNobody) {
 }
 
 TEST_F(DiscoveryTest, LabelNamesThePodThatCarriesIt) {
-  options_.kind = DiscoveryKind::kLabel;
+  options_.preset = FindPreset("label");
   api_.pods["x-2"].labels["operator/role"] = "primary";
   api_.pods["x-2"].ip = "10.0.0.7";
   AddServer("10.0.0.7", true);

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,10 +21,12 @@ class FakeApi : public KubernetesApi {
   int lost_answers = 0;         // this many updates are carried out, but look like a conflict
   std::map<std::string, Pod> pods;
   std::map<std::string, ConfigMap> config_maps;
+  std::map<std::string, std::string> objects;  // JSON by "Kind name"
   std::vector<ServiceEndpoint> endpoints;
   std::vector<PodMetadataPatch> patches;
   std::vector<NewEvent> events;
   std::vector<std::string> deleted;  // pods
+  std::set<std::string> denied;      // rights, as "verb resource/name"
   int writes = 0;
   std::function<void()> before_update;  // what somebody else does in between
 
@@ -85,6 +88,20 @@ class FakeApi : public KubernetesApi {
     if (found == config_maps.end()) return std::nullopt;
     return found->second;
   }
+  // Waits for nothing.
+  bool AwaitConfigMapChange(const std::string& name, const std::string& resource_version,
+                            std::chrono::seconds) override {
+    Reach();
+    const auto found = config_maps.find(name);
+    return found != config_maps.end() && found->second.resource_version != resource_version;
+  }
+  std::optional<KubeObject> GetObject(const ObjectKind& kind, const std::string& name) override {
+    Reach();
+    const std::string what = std::string(kind.name) + " " + name;
+    const auto found = objects.find(what);
+    if (found == objects.end()) return std::nullopt;
+    return KubeObject(found->second, what);
+  }
   UpdateOutcome UpdateConfigMap(const std::string& name, const std::string& resource_version,
                                 const KeyChanges& data) override {
     Reach();
@@ -108,6 +125,10 @@ class FakeApi : public KubernetesApi {
     ++writes;
     if (patches_denied) throw Error(ErrorKind::kUnavailable, "403 events is forbidden");
     events.push_back(event);
+  }
+  bool IsAllowed(const Access& access) override {
+    Reach();
+    return !denied.contains(access.verb + " " + access.resource + "/" + access.name);
   }
 
  private:

@@ -302,6 +302,7 @@ TEST_F(ClaimTest, WithoutAnAuthorityOnlyTheApprovalGoes) {
   local_.history = History("1@0/0");
   Approve(&store_, {"x-0", kSystem, "1@0/0"}, std::nullopt);
   evidence_.authority = AuthorityState::kNone;
+  evidence_.record_decides = false;
   evidence_.record = store_.Read().record;
   EXPECT_TRUE(Claim(&store_, evidence_, local_));
   EXPECT_TRUE(api_.record().empty());
