@@ -13,7 +13,14 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/pg-rejoin"
+LIBRARY = CHART / "charts/pg-rejoin-library"
 CI_VALUES = sorted((CHART / "ci").glob("*-values.yaml"))
+
+
+def script(name):
+    """A script of the chart or of its library."""
+    [found] = CHART.rglob(f"files/{name}")
+    return found
 
 
 def helm_program(major):

@@ -1,11 +1,12 @@
 """Everything beside the pod: the authority record, RBAC, Services, claims, scripts."""
+import json
 import pathlib
 import shutil
 
 import pytest
 import yaml
 
-from conftest import CHART, CI_VALUES, Rendered, helm_of
+from conftest import CHART, CI_VALUES, LIBRARY, Rendered, helm_of, script
 
 NAME = "r-pg-rejoin"
 
@@ -53,7 +54,7 @@ def test_the_record_never_changes_with_values(render):
 
 
 def test_no_template_looks_at_the_cluster():
-    for template in filter(pathlib.Path.is_file, (CHART / "templates").rglob("*")):
+    for template in filter(pathlib.Path.is_file, [*(CHART / "templates").rglob("*"), *(LIBRARY / "templates").rglob("*")]):
         assert "lookup " not in template.read_text(), f"{template.name} would render otherwise in a dry run"
 
 
@@ -61,7 +62,7 @@ def test_no_template_looks_at_the_cluster():
 
 RECORD_RULE = {
     "apiGroups": [""], "resources": ["configmaps"], "resourceNames": [f"{NAME}-authority"],
-    "verbs": ["get", "patch"],
+    "verbs": ["get", "watch", "patch"],
 }
 PODS_RULE = {
     "apiGroups": [""], "resources": ["pods"], "resourceNames": [f"{NAME}-{i}" for i in range(8)],
@@ -114,6 +115,93 @@ def test_account_and_rights_of_ones_own(render):
     rendered = render("--set", "serviceAccount.create=false,serviceAccount.name=mine,rbac.create=false")
     assert not rendered.all("ServiceAccount") + rendered.all("Role") + rendered.all("RoleBinding")
     assert rendered.pod["spec"]["serviceAccountName"] == "mine"
+
+
+# ---- the admission policy
+
+def policy_of(render, *arguments):
+    return render("--set", "admissionPolicy.create=true", *arguments)
+
+
+def test_the_policy_is_named_by_release_and_namespace_and_binds_itself(render):
+    rendered = policy_of(render)
+    policy, binding = rendered.one("ValidatingAdmissionPolicy"), rendered.one("ValidatingAdmissionPolicyBinding")
+    assert policy["metadata"]["name"] == binding["metadata"]["name"] == f"{NAME}.ns.pg-rejoin.io"
+    assert binding["spec"] == {"policyName": f"{NAME}.ns.pg-rejoin.io", "validationActions": ["Deny"]}
+    assert policy["spec"]["failurePolicy"] == "Fail"
+
+
+@pytest.mark.parametrize("arguments, account", [((), NAME), (("--set", "serviceAccount.name=mine"), "mine")])
+def test_the_policy_is_about_the_account_in_its_namespace_only(render, arguments, account):
+    spec = policy_of(render, *arguments).one("ValidatingAdmissionPolicy")["spec"]
+    assert spec["matchConditions"] == [
+        {"name": "agent", "expression": f"request.userInfo.username == 'system:serviceaccount:ns:{account}'"}]
+    assert spec["matchConstraints"]["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "ns"}}
+
+
+def test_the_policy_is_about_every_change_that_the_role_allows(render):
+    rendered = policy_of(render)
+    rule, = rendered.one("ValidatingAdmissionPolicy")["spec"]["matchConstraints"]["resourceRules"]
+    changing = {resource for r in rendered.one("Role")["rules"] if {"patch", "delete"} & set(r["verbs"])
+                for resource in r["resources"]}
+    assert set(rule["resources"]) == changing == {"pods", "configmaps"}
+    assert rule["operations"] == ["UPDATE", "DELETE"]
+
+
+def test_the_policy_knows_the_role_label(render):
+    spec = policy_of(render, "--set", "rejoin.roleLabel=example.com/role").one("ValidatingAdmissionPolicy")["spec"]
+    assert any("'example.com/role'" in v["expression"] for v in spec["validations"])
+    assert not any("pg-rejoin.io/role" in v["expression"] for v in spec["validations"])
+
+
+# ---- the network policy
+
+def network(render, *arguments):
+    return render("--set", "networkPolicy.enabled=true", *arguments).one("NetworkPolicy")["spec"]
+
+
+def test_the_network_policy_is_about_the_members(render):
+    rendered = render("--set", "networkPolicy.enabled=true")
+    spec = rendered.one("NetworkPolicy")["spec"]
+    selector = spec["podSelector"]["matchLabels"]
+    assert selector == rendered.one("StatefulSet")["spec"]["selector"]["matchLabels"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    members = {"podSelector": {"matchLabels": selector}}
+    assert members in spec["ingress"][0]["from"] and spec["egress"][0]["to"] == [members]
+
+
+def test_members_reach_each_other_dns_and_the_api_server_and_nothing_else(render):
+    spec = network(render, "--set", "postgresql.port=5433")
+    ports = [[p["port"] for p in rule["ports"]] for rule in spec["egress"]]
+    assert ports == [[5433], [53, 53], [443, 6443]]
+    assert [[p["port"] for p in rule["ports"]] for rule in spec["ingress"]] == [[5433], [9432]]
+
+
+def test_metrics_are_for_everyone_or_those_named(render):
+    assert network(render, "--set", "metrics.port=9500")["ingress"][1] == {"ports": [{"port": 9500}]}
+    prometheus = [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]
+    named = ("--set-json", f"networkPolicy.metricsClients={json.dumps(prometheus)}")
+    assert network(render, *named)["ingress"][1] == {"ports": [{"port": 9432}], "from": prometheus}
+    assert len(network(render, *named, "--set", "metrics.enabled=false")["ingress"]) == 1
+
+
+def test_clients_are_the_namespace_or_those_named_and_the_test(render):
+    assert {"podSelector": {}} in network(render)["ingress"][0]["from"]
+    rendered = render("--set", "networkPolicy.enabled=true",
+                      "--set-json", 'networkPolicy.clients=[{"ipBlock":{"cidr":"10.0.0.0/8"}}]', hooks=True)
+    peers = rendered.one("NetworkPolicy")["spec"]["ingress"][0]["from"]
+    assert {"ipBlock": {"cidr": "10.0.0.0/8"}} in peers and {"podSelector": {}} not in peers
+    test_labels = rendered.one("Pod")["metadata"]["labels"]
+    assert {"podSelector": {"matchLabels": test_labels}} in peers
+
+
+def test_the_network_policy_takes_more_rules(render):
+    spec = network(render, "--set-json", 'networkPolicy.apiServer=[{"ipBlock":{"cidr":"10.1.1.1/32"}}]',
+                   "--set-json", 'networkPolicy.extraEgress=[{"ports":[{"port":9000}]}]',
+                   "--set-json", 'networkPolicy.extraIngress=[{"ports":[{"port":9187}]}]',
+                   "--set", "networkPolicy.apiServerPorts={6443}")
+    assert spec["egress"][2] == {"ports": [{"port": 6443}], "to": [{"ipBlock": {"cidr": "10.1.1.1/32"}}]}
+    assert spec["egress"][3] == {"ports": [{"port": 9000}]} and spec["ingress"][2] == {"ports": [{"port": 9187}]}
 
 
 # ---- Services
@@ -288,7 +376,7 @@ def test_scripts_are_the_files_of_the_chart(default):
         assert sorted(data) == keys
         for key in keys:
             file = key.removeprefix("00-").removeprefix("zz-")
-            assert data[key].strip() == (CHART / "files" / file).read_text().strip()
+            assert data[key].strip() == script(file).read_text().strip()
 
 
 def test_scripts_are_mounted_where_they_are_run(default):
@@ -324,14 +412,38 @@ def self_test(render, *arguments):
     return rendered, hooks[0]
 
 
-def test_the_self_test_is_restricted_and_has_no_token(render):
+def self_test_containers(pod):
+    containers = {c["name"]: c for c in pod["spec"]["containers"]}
+    assert list(containers) == ["self-test", "discovery"]
+    return containers
+
+
+def test_the_self_test_is_restricted_and_only_discovery_has_a_token(render):
     rendered, pod = self_test(render)
     assert pod["metadata"]["annotations"]["helm.sh/hook"] == "test"
     assert pod["spec"]["securityContext"] == rendered.pod["spec"]["securityContext"]
-    [container] = pod["spec"]["containers"]
-    assert container["securityContext"] == rendered.containers["postgres"]["securityContext"]
+    for name, container in self_test_containers(pod).items():
+        assert container["securityContext"] == rendered.containers["postgres"]["securityContext"]
+        mounts = {m["name"] for m in container["volumeMounts"]}
+        assert ("rejoin-token" in mounts) == (name == "discovery")
+        assert ("rejoin-credentials" in mounts) == (name == "self-test")
     assert pod["spec"]["automountServiceAccountToken"] is False
+    assert pod["spec"]["serviceAccountName"] == rendered.pod["spec"]["serviceAccountName"]
     assert pod["spec"]["restartPolicy"] == "Never"
+
+
+@pytest.mark.parametrize("values, restarts", [("rejoin.restartPod=true", "true"), ("rejoin.restartPod=false", "false"),
+                                              ("rejoin.discovery=label,rejoin.roleLabel=a/b", "false")])
+def test_the_self_test_discovers_as_the_members_do(render, values, restarts):
+    rendered, pod = self_test(render, "--set", values)
+    container = self_test_containers(pod)["discovery"]
+    assert container["image"] == rendered.containers["rejoin"]["image"]
+    assert container["args"] == ["discover", "--rights"]
+    env = {v["name"]: v.get("value") for v in container["env"]}
+    members = rendered.env("rejoin-init")
+    for name in ("DISCOVERY", "RECORD", "MEMBERS", "POD_SELECTOR", "HEADLESS_SERVICE", "REWIND_PASSWORD_FILE"):
+        assert env[f"PG_REJOIN_{name}"] == members[f"PG_REJOIN_{name}"]
+    assert env["PG_REJOIN_RESTART_POD"] == restarts
 
 
 def test_the_self_test_is_no_member(render):
@@ -344,17 +456,18 @@ def test_the_self_test_is_no_member(render):
 
 def test_the_self_test_asks_the_primary_as_a_rejoin_does(render):
     rendered, pod = self_test(render, "--set", "tls.enabled=true,tls.existingSecret=t,rejoin.sslMode=verify-full")
-    [container] = pod["spec"]["containers"]
+    container, discovery = self_test_containers(pod).values()
     env = {v["name"]: v["value"] for v in container["env"]}
     assert env["PGHOST"] == f"{NAME}-primary.ns.svc"
     assert env["PGSSLMODE"] == "verify-full" and env["PGSSLROOTCERT"] == "/etc/pg-rejoin/tls/ca.crt"
     assert not [k for k in env if "PASSWORD" in k]
     mounts = {m["mountPath"]: m["name"] for m in container["volumeMounts"]}
     volumes = {v["name"]: v for v in pod["spec"]["volumes"]}
-    assert set(mounts.values()) == set(volumes)
+    assert set(mounts.values()) | {m["name"] for m in discovery["volumeMounts"]} == set(volumes)
+    assert volumes["rejoin-token"] == rendered.volumes["rejoin-token"]
     assert volumes["rejoin-credentials"] == rendered.volumes["rejoin-credentials"]
-    assert volumes["tls-ca"] == rendered.volumes["tls-ca"]
-    assert volumes["scripts"] == rendered.volumes["scripts"]
+    assert volumes["rejoin-ca"] == rendered.volumes["rejoin-ca"]
+    assert volumes["scripts"]["configMap"] == rendered.volumes["rejoin-scripts"]["configMap"]
 
 
 # ---- notes
@@ -382,3 +495,8 @@ def test_notes_warn_of_what_is_insecure():
     assert "WARNING: tls.enabled is false" in notes()
     assert "WARNING: tls.enabled" not in notes("--set", "tls.enabled=true,tls.existingSecret=t")
     assert "no standby" in notes("--set", "replicas=1")
+
+
+def test_notes_say_what_is_lost_without_native_sidecars():
+    assert "the sidecar is a plain container" in notes("--set", "rejoin.nativeSidecar=false")
+    assert "plain container" not in notes("--set", "rejoin.nativeSidecar=true")

@@ -23,6 +23,28 @@ def test_only_the_sidecar_restarts_always(default):
     assert policies == {"rejoin-init": None, "clone": None, "rejoin": "Always", "postgres": None}
 
 
+def test_without_native_sidecars_the_sidecar_is_a_plain_container(render, default):
+    for arguments in [("--kube-version", "1.28.3"), ("--set", "rejoin.nativeSidecar=false")]:
+        rendered = render(*arguments)
+        spec = rendered.pod["spec"]
+        assert [c["name"] for c in spec["initContainers"]] == ["rejoin-init", "clone"]
+        assert [c["name"] for c in spec["containers"]] == ["postgres", "rejoin"]
+        native = dict(default.containers["rejoin"])
+        assert native.pop("restartPolicy") == "Always"
+        assert rendered.containers["rejoin"] == native
+        assert rendered.containers["postgres"] == default.containers["postgres"], "it asks for leave all the same"
+        assert rendered.volumes == default.volumes
+        assert rendered.one("Role") == default.one("Role")
+
+
+def test_whether_the_sidecar_is_native_follows_the_cluster_unless_said(render):
+    for arguments, native in [(("--kube-version", "1.29.0"), True), (("--kube-version", "v1.28.15-gke.1"), False),
+                              (("--kube-version", "v1.29.1-gke.1"), True),
+                              (("--kube-version", "1.28.3", "--set", "rejoin.nativeSidecar=true"), True)]:
+        init = [c["name"] for c in render(*arguments).pod["spec"]["initContainers"]]
+        assert ("rejoin" in init) == native, arguments
+
+
 def test_agents_run_our_image_and_the_others_the_image_of_postgresql(default):
     images = {name: c["image"] for name, c in default.containers.items()}
     assert images["rejoin-init"] == images["rejoin"] == "pg-rejoin:0.1.0"
@@ -37,7 +59,7 @@ def test_agents_need_no_shell(default):
 
 def test_postgres_is_behind_the_gate(default):
     assert default.containers["postgres"]["command"] == [
-        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", "$(PGDATA)", "--marks-initdb", "--ask", "/pg-rejoin/gate",
+        "/pg-rejoin/bin/pg-rejoin-gate", "--pgdata", PGDATA, "--marks-initdb", "--ask", "/pg-rejoin/gate",
         "--ask-seconds", "3000", "--", "docker-entrypoint.sh", "postgres",
     ]
 
@@ -107,6 +129,7 @@ def test_environment_of_the_sidecar_is_the_contract(default):
         "PG_REJOIN_PROMOTE_PASSWORD_FILE": f"{CREDENTIALS}/promote-password",
         "PG_REJOIN_GATE_DIR": "/pg-rejoin/gate",
         "PG_REJOIN_RESTART_POD": "true",
+        "PG_REJOIN_METRICS_PORT": "9432",
     }
 
 
@@ -224,7 +247,7 @@ def test_the_token_is_mounted_by_name_into_agents_only(default):
     assert holders == AGENTS
     for name in holders:
         assert default.mounts(name)[TOKEN]["readOnly"] is True
-    sources = default.volumes["kube-api-access"]["projected"]["sources"]
+    sources = default.volumes["rejoin-token"]["projected"]["sources"]
     assert [next(iter(s)) for s in sources] == ["serviceAccountToken", "configMap", "downwardAPI"]
     assert sources[0]["serviceAccountToken"]["path"] == "token"
     assert sources[0]["serviceAccountToken"]["expirationSeconds"] <= 3607
@@ -274,7 +297,7 @@ def test_secret_and_keys_can_be_named(render):
     assert secret["secretName"] == "mine"
     assert {"key": "admin", "path": "postgres-password"} in secret["items"]
     assert {"key": "rw", "path": "rewind-password"} in secret["items"]
-    for name in ["rejoin-credentials", "init-credentials"]:
+    for name in ["rejoin-credentials", "rejoin-init-credentials"]:
         assert rendered.volumes[name]["secret"]["secretName"] == "mine"
         assert {"key": "rw", "path": "rewind-password"} in rendered.volumes[name]["secret"]["items"]
 
@@ -394,7 +417,7 @@ def test_a_port_reaches_everyone(render):
 
 def test_without_tls_nothing_of_it(default):
     assert "ssl" not in settings(default)
-    assert not {"tls", "tls-ca"} & set(default.volumes)
+    assert not {"tls", "rejoin-ca"} & set(default.volumes)
     assert "PG_REJOIN_SSLROOTCERT" not in default.env("rejoin-init")
 
 
@@ -424,7 +447,7 @@ def test_only_the_server_sees_its_private_key(render):
 
 def test_tls_without_a_ca(render):
     rendered = render("--set", "tls.enabled=true,tls.existingSecret=cert,tls.caKey=,rejoin.sslMode=require")
-    assert "tls-ca" not in rendered.volumes
+    assert "rejoin-ca" not in rendered.volumes
     assert "PG_REJOIN_SSLROOTCERT" not in rendered.env("rejoin")
 
 

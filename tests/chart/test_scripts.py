@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-from conftest import CHART
+from conftest import script
 
 CLIENTS = pathlib.Path("/usr/lib/postgresql/15/bin")
 PLAIN_USER = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] if os.geteuid() == 0 else []
@@ -80,7 +80,7 @@ class Box:
         self.run(self.programs / "pg_ctl", "-D", self.pgdata, "-m", "immediate", "stop", check=False)
 
     def script(self, name, check=True, **env):
-        return self.run("sh" if name in ("clone.sh", "self-test.sh") else "bash", CHART / "files" / name, check=check, **env)
+        return self.run("sh" if name in ("clone.sh", "self-test.sh") else "bash", script(name), check=check, **env)
 
     def sql(self, text, user="postgres", check=True):
         return self.run("psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-U", user, "-d", "postgres", "-c", text, check=check)
@@ -337,12 +337,12 @@ def test_a_clone_ends_when_its_pod_is_deleted(box, clone):
     (slow / "pg_basebackup").write_text("#!/bin/sh\ntouch \"$PGDATA.begun\"\nexec sleep 100\n")
     (slow / "pg_basebackup").chmod(0o755)
     box.own()
-    script = subprocess.Popen([*PLAIN_USER, "sh", CHART / "files/clone.sh"], cwd=box.folder, env={
+    running = subprocess.Popen([*PLAIN_USER, "sh", script("clone.sh")], cwd=box.folder, env={
         **box.env, "PGDATA": str(clone), "PATH": f"{slow}:{box.env['PATH']}"})
     begun = clone.with_name("pgdata.begun")
     subprocess.run(["sh", "-c", f"while [ ! -e '{begun}' ]; do sleep 0.05; done"], timeout=30, check=True)
-    script.terminate()
-    assert script.wait(timeout=10) == 143
+    running.terminate()
+    assert running.wait(timeout=10) == 143
     subprocess.run(["flock", "--nonblock", clone.with_name("pgdata.lock"), "true"], timeout=10, check=True)
     assert not (clone / "PG_VERSION").exists()
 

@@ -45,7 +45,7 @@ def test_the_secret_is_required(helm):
     # values out of range
     "postgresql.majorVersion=13", "postgresql.majorVersion=19", "postgresql.port=80", "postgresql.port=70000",
     "replicas=-1", "replicas=1.5", "maxReplicas=0", "maxReplicas=65", "rejoin.discovery=etcd",
-    "rejoin.deadlineSeconds=0", "rejoin.connections=0", "rejoin.primaryService=7up", "rejoin.roleLabel=a/b/c", "rejoin.logFormat=xml", "rejoin.logLevel=loud", "rejoin.sslMode=always",
+    "rejoin.deadlineSeconds=0", "rejoin.connections=0", "rejoin.nativeSidecar=maybe", "pg-rejoin-library.port=1", "rejoin.primaryService=7up", "rejoin.roleLabel=a/b/c", "rejoin.logFormat=xml", "rejoin.logLevel=loud", "rejoin.sslMode=always",
     "image.pullPolicy=Sometimes", "image.digest=md5:1", "image.tag=a b", "image.repository=UPPER",
     "persistence.size=big", "persistence.whenDeleted=Keep", "persistence.accessModes={ReadOnlyMany}",
     "service.primary.type=ExternalName", "updateStrategy.type=Recreate", "terminationGracePeriodSeconds=0",
@@ -111,7 +111,7 @@ def test_the_schema_knows_every_value_and_no_other():
         schema = resolve(schema)
         if schema.get("additionalProperties") is not False:
             return
-        optional = {"rollingUpdate", "claims", "requests", "limits"}
+        optional = {"rollingUpdate", "claims", "requests", "limits", "pg-rejoin-library"}
         assert set(values) - set(schema["properties"]) == set(), path
         assert set(schema["properties"]) - set(values) <= optional, path
         for key, value in values.items():
@@ -125,6 +125,10 @@ def test_the_schema_knows_every_value_and_no_other():
 def test_the_schema_and_the_binary_accept_the_same_words(value):
     words = SCHEMA["properties"]["rejoin"]["properties"][value]["enum"]
     assert VALUES["rejoin"][value] in words
+    if value == "discovery":  # those of which the image starts the server, and the sidecar keeps the labels or nobody
+        presets = (ROOT / "src/topology/discovery_preset.cc").read_text()
+        assert all(f'"{word}"' in presets for word in words)
+        return
     accepted = re.findall(r"IsMember\(\s*\{([^}]*)\}", (ROOT / "src/cli/cli.cc").read_text())
     assert set(words) in [set(re.findall(r'"([^"]*)"', a)) for a in accepted]
 
@@ -236,6 +240,11 @@ def test_one_version_everywhere():
     assert f"ARG VERSION={project}\n" in (ROOT / "Dockerfile").read_text()
 
 
+def test_kubernetes_that_is_too_old_is_refused(helm):
+    result = helm.run("template", "r", CHART, "--set", "auth.existingSecret=s", "--kube-version", "1.26.9")
+    assert result.returncode != 0 and "kubeVersion: >=1.27.0-0" in result.stderr
+
+
 def test_the_image_runs_as_a_number_and_starts_our_program():
     text = (ROOT / "Dockerfile").read_text()
     assert re.findall(r"^USER (.*)$", text, re.M) == ["65532:65532"]
@@ -251,6 +260,6 @@ def test_the_build_context_is_only_what_is_compiled():
 
 
 def test_scripts_pass_shellcheck():
-    scripts = [*sorted((CHART / "files").glob("*.sh")), ROOT / "manifests/render.sh"]
+    scripts = [*sorted(CHART.rglob("files/*.sh")), ROOT / "manifests/render.sh"]
     result = subprocess.run(["shellcheck", *scripts], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stdout

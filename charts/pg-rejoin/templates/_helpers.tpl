@@ -146,96 +146,54 @@ A server setting as text. toJson prints 1000000 where printing a Helm number giv
 {{- end -}}
 
 {{/*
-Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with kubectl exec.
+What the library's templates take (docs/reference/library.md).
 */}}
-{{- define "pg-rejoin.agentEnv" -}}
-- name: POD_NAME
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.name
-- name: POD_NAMESPACE
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.namespace
-- name: POD_UID
-  valueFrom:
-    fieldRef:
-      fieldPath: metadata.uid
-- name: PGPORT
-  value: {{ .Values.postgresql.port | quote }}
-- name: PG_REJOIN_DISCOVERY
-  value: {{ .Values.rejoin.discovery | quote }}
-- name: PG_REJOIN_RECORD
-  value: {{ include "pg-rejoin.authority" . | quote }}
-- name: PG_REJOIN_PRIMARY_SERVICE
-  value: {{ include "pg-rejoin.primaryService" . | quote }}
-- name: PG_REJOIN_HEADLESS_SERVICE
-  value: {{ include "pg-rejoin.headlessService" . | quote }}
-- name: PG_REJOIN_POD_SELECTOR
-  value: {{ printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s,app.kubernetes.io/component=database" (include "pg-rejoin.name" .) .Release.Name | quote }}
-- name: PG_REJOIN_MEMBERS
-  value: {{ include "pg-rejoin.members" . | fromJsonArray | join "," | quote }}
-- name: PG_REJOIN_ROLE_LABEL
-  value: {{ include "pg-rejoin.roleLabel" . | quote }}
-- name: PG_REJOIN_ANNOTATION_PREFIX
-  value: {{ include "pg-rejoin.annotationPrefix" . | quote }}
-- name: PG_REJOIN_REWIND_USER
-  value: {{ .Values.auth.rewindUser | quote }}
-- name: PG_REJOIN_REWIND_PASSWORD_FILE
-  value: /etc/pg-rejoin/credentials/rewind-password
-- name: PG_REJOIN_REWIND_DATABASE
-  value: postgres
-- name: PG_REJOIN_REPLICATION_USER
-  value: {{ .Values.auth.replicationUser | quote }}
-- name: PG_REJOIN_REPLICATION_PASSWORD_FILE
-  value: /etc/pg-rejoin/credentials/replication-password
-- name: PG_REJOIN_SSLMODE
-  value: {{ .Values.rejoin.sslMode | quote }}
+{{- define "pg-rejoin.givenSettings" -}}
+name: {{ include "pg-rejoin.fullname" . | quote }}
+image: {{ include "pg-rejoin.agentImage" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+members: {{ include "pg-rejoin.members" . }}
+podSelector: {{ printf "app.kubernetes.io/name=%s,app.kubernetes.io/instance=%s,app.kubernetes.io/component=database" (include "pg-rejoin.name" .) .Release.Name | quote }}
+primaryService: {{ include "pg-rejoin.primaryService" . | quote }}
+headlessService: {{ include "pg-rejoin.headlessService" . | quote }}
+secret: {{ include "pg-rejoin.secret" . | quote }}
+secretKeys: {{ omit .Values.auth.secretKeys "postgres" | toJson }}
+replicationUser: {{ .Values.auth.replicationUser | quote }}
+rewindUser: {{ .Values.auth.rewindUser | quote }}
+promoteUser: {{ .Values.auth.promoteUser | quote }}
+pgdata: {{ include "pg-rejoin.pgdata" . | quote }}
+dataMount: {{ include "pg-rejoin.dataMount" . | quote }}
+cloneImage: {{ include "pg-rejoin.postgresImage" . | quote }}
+cloneImagePullPolicy: {{ .Values.postgresql.image.pullPolicy }}
+port: {{ int64 .Values.postgresql.port }}
+discovery: {{ .Values.rejoin.discovery }}
+record: {{ include "pg-rejoin.authority" . | quote }}
+scripts: {{ include "pg-rejoin.fullname" . }}-scripts
+serviceAccount: {{ include "pg-rejoin.serviceAccountName" . | quote }}
+roleLabel: {{ include "pg-rejoin.roleLabel" . | quote }}
+restartPod: {{ .Values.rejoin.restartPod }}
+nativeSidecar: {{ .Values.rejoin.nativeSidecar }}
+sslMode: {{ .Values.rejoin.sslMode }}
 {{- if and .Values.tls.enabled .Values.tls.caKey }}
-- name: PG_REJOIN_SSLROOTCERT
-  value: /etc/pg-rejoin/tls/ca.crt
+caSecret: {{ .Values.tls.existingSecret | quote }}
+caKey: {{ .Values.tls.caKey | quote }}
 {{- end }}
-- name: PG_REJOIN_CONNECTIONS
-  value: {{ .Values.rejoin.connections | quote }}
+connections: {{ int64 .Values.rejoin.connections }}
 {{- if not (kindIs "invalid" .Values.rejoin.maxDiscardedTransactions) }}
-- name: PG_REJOIN_MAX_DISCARDED_TRANSACTIONS
-  value: {{ .Values.rejoin.maxDiscardedTransactions | int64 | quote }}
+maxDiscardedTransactions: {{ int64 .Values.rejoin.maxDiscardedTransactions }}
 {{- end }}
-- name: PG_REJOIN_DEADLINE_S
-  value: {{ .Values.rejoin.deadlineSeconds | quote }}
-- name: PG_REJOIN_LOG_FORMAT
-  value: {{ .Values.rejoin.logFormat | quote }}
-- name: PG_REJOIN_LOG_LEVEL
-  value: {{ .Values.rejoin.logLevel | quote }}
-- name: PG_REJOIN_RUN_DIR
-  value: /run/pg-rejoin
-- name: PG_REJOIN_TERMINATION_LOG
-  value: /dev/termination-log
-# What the image's entrypoint sets at each start, too.
-- name: PG_REJOIN_DATA_DIRECTORY_MODE
-  value: "0700"
-{{- end -}}
-
-{{/*
-Mounts that the init container and the sidecar share; each has passwords of its own.
-*/}}
-{{- define "pg-rejoin.agentMounts" -}}
-- name: rejoin-run
-  mountPath: /run/pg-rejoin
-- name: kube-api-access
-  mountPath: /var/run/secrets/kubernetes.io/serviceaccount
-  readOnly: true
-{{- with include "pg-rejoin.caMount" . }}
-{{ . }}
-{{- end }}
-{{- end -}}
-
-{{- define "pg-rejoin.caMount" -}}
-{{- if and .Values.tls.enabled .Values.tls.caKey -}}
-- name: tls-ca
-  mountPath: /etc/pg-rejoin/tls
-  readOnly: true
-{{- end -}}
+deadlineSeconds: {{ int64 .Values.rejoin.deadlineSeconds }}
+logFormat: {{ .Values.rejoin.logFormat }}
+logLevel: {{ .Values.rejoin.logLevel }}
+metricsPort: {{ .Values.metrics.enabled | ternary (int64 .Values.metrics.port) 0 }}
+# zz-finish-initdb.sh removes the mark.
+marksInitdb: true
+securityContext: {{ toJson .Values.containerSecurityContext }}
+initResources: {{ toJson .Values.rejoin.initResources }}
+resources: {{ toJson .Values.rejoin.resources }}
+extraEnv: {{ toJson .Values.rejoin.extraEnv }}
+labels: {{- include "pg-rejoin.labels" . | nindent 2 }}
+annotations: {{ include "pg-rejoin.annotations" (dict "root" . "own" dict) | fromYaml | toJson }}
 {{- end -}}
 
 {{- define "pg-rejoin.secret" -}}
@@ -243,43 +201,10 @@ Mounts that the init container and the sidecar share; each has passwords of its 
 {{- end -}}
 
 {{/*
-Volumes of the passwords without the superuser's, which pg-rejoin has no use for, and of the CA without keys.
+The library's complete settings, for what `helm test` shares with the pods.
 */}}
-{{- define "pg-rejoin.agentSecrets" -}}
-- name: rejoin-credentials
-  secret:
-    secretName: {{ include "pg-rejoin.secret" . | quote }}
-    defaultMode: 0400
-    items:
-      {{- include "pg-rejoin.followerSecretItems" . | nindent 6 }}
-      - key: {{ .Values.auth.secretKeys.promote | quote }}
-        path: promote-password
-{{- if include "pg-rejoin.caMount" . }}
-- name: tls-ca
-  secret:
-    secretName: {{ .Values.tls.existingSecret | quote }}
-    defaultMode: 0444
-    items:
-      - key: {{ .Values.tls.caKey | quote }}
-        path: ca.crt
-{{- end }}
-{{- end -}}
-
-{{/*
-The passwords that following takes. Promoting takes another one, which the init container never has.
-*/}}
-{{- define "pg-rejoin.followerSecretItems" -}}
-- key: {{ .Values.auth.secretKeys.replication | quote }}
-  path: replication-password
-- key: {{ .Values.auth.secretKeys.rewind | quote }}
-  path: rewind-password
-{{- end -}}
-
-{{/*
-Whether the sidecar may delete its own pod: only the authority record can tell it that it has to.
-*/}}
-{{- define "pg-rejoin.restartsPod" -}}
-{{- and .Values.rejoin.restartPod (eq .Values.rejoin.discovery "record") -}}
+{{- define "pg-rejoin.settings" -}}
+{{- include "pg-rejoin.givenSettings" . | fromYaml | dict "root" . "settings" | include "pg-rejoin-library.settings" -}}
 {{- end -}}
 
 {{/*
@@ -301,4 +226,80 @@ What no schema can say: relations between values.
 {{- if and (hasPrefix "verify-" .Values.rejoin.sslMode) (not (and .Values.tls.enabled .Values.tls.caKey)) -}}
 {{- fail (printf "rejoin.sslMode %s needs tls.enabled and tls.caKey" .Values.rejoin.sslMode) -}}
 {{- end -}}
+{{- end -}}
+
+{{/*
+The alerts, as YAML: each has a page in docs/runbooks. "$labels" is Prometheus' own template, hence the backquotes.
+*/}}
+{{- define "pg-rejoin.alerts" -}}
+{{- $pods := printf `namespace="%s",pod=~"%s-[0-9]+"` .Release.Namespace (include "pg-rejoin.fullname" .) -}}
+{{- $release := printf "%s/%s" .Release.Namespace (include "pg-rejoin.fullname" .) -}}
+{{- if eq .Values.rejoin.discovery "record" }}
+- alert: PgRejoinNoPrimary
+  expr: sum(pg_rejoin_role{ {{- $pods }},role="primary"}) == 0
+  for: 5m
+  severity: critical
+  summary: No server of {{ $release }} runs read-write.
+  runbook: no-primary
+- alert: PgRejoinTwoPrimaries
+  expr: sum(pg_rejoin_role{ {{- $pods }},role="primary"}) > 1
+  for: 1m
+  severity: critical
+  summary: More than one server of {{ $release }} runs read-write.
+  runbook: two-primaries
+- alert: PgRejoinNotFollowing
+  expr: pg_rejoin_outcome_info{ {{- $pods }},outcome=~"rewound|resumed|cloning"} == 1 unless on (namespace, pod) pg_rejoin_record_holder{ {{- $pods }}} == 1
+  for: 30m
+  severity: warning
+  summary: {{ `{{ $labels.pod }} has been made to follow the primary, and has not been seen to do so.` | quote }}
+  runbook: not-following
+- alert: PgRejoinAuthorityUnreachable
+  expr: pg_rejoin_authority_reachable{ {{- $pods }}} == 0
+  for: 10m
+  severity: warning
+  summary: {{ `The sidecar of {{ $labels.pod }} cannot read the authority record.` | quote }}
+  runbook: authority-unreachable
+- alert: PgRejoinPaused
+  expr: max(pg_rejoin_record_paused{ {{- $pods }}}) == 1
+  for: 4h
+  severity: warning
+  summary: {{ $release }} has been paused for hours, so nothing rejoins by itself.
+  runbook: paused
+{{- end }}
+- alert: PgRejoinNotScraped
+  expr: absent(pg_rejoin_build_info{ {{- $pods }}})
+  for: 10m
+  severity: critical
+  summary: No sidecar of {{ $release }} is scraped, so no other alert can tell how it is.
+  runbook: not-scraped
+- alert: PgRejoinWaiting
+  expr: kube_pod_status_phase{ {{- $pods }},phase="Pending"} == 1
+  for: 15m
+  severity: warning
+  summary: {{ `{{ $labels.pod }} has not got through its init containers for 15 minutes.` | quote }}
+  runbook: waiting
+- alert: PgRejoinTransactionsDiscarded
+  expr: pg_rejoin_outcome_discarded_transactions{ {{- $pods }}} > 0 and time() - pg_rejoin_outcome_finished_timestamp_seconds{ {{- $pods }}} < 3600
+  for: 0m
+  severity: warning
+  summary: {{ `A rewind of {{ $labels.pod }} has discarded {{ $value }} transactions.` | quote }}
+  runbook: transactions-discarded
+- alert: PgRejoinNotRewindable
+  expr: pg_rejoin_rewindable{ {{- $pods }},rewindable="false"} == 1
+  for: 10m
+  severity: warning
+  summary: {{ `{{ $labels.pod }} could not be rewound after a failover.` | quote }}
+  runbook: not-rewindable
+- alert: PgRejoinReadinessUnknown
+  expr: pg_rejoin_rewindable{ {{- $pods }},rewindable="unknown"} == 1
+  for: 30m
+  severity: warning
+  summary: {{ `Nobody can tell whether {{ $labels.pod }} could be rewound after a failover.` | quote }}
+  runbook: readiness-unknown
+- alert: PgRejoinCertificateExpires
+  expr: pg_rejoin_certificate_not_after_timestamp_seconds{ {{- $pods }}} - time() < 1209600
+  for: 1h
+  severity: warning
+  summary: {{ `The TLS certificate of {{ $labels.pod }} expires within 14 days.` | quote }}
+  runbook: certificate-expires
 {{- end -}}
