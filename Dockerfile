@@ -4,11 +4,11 @@
 # on it without compiling again (`buildah build --target runtime`); `build` compiles; the last joins them.
 
 FROM debian:bookworm-slim AS runtime
-# The shared libraries of the two clients, the log and the checksums. No ca-certificates: the API server's CA and
+# The shared libraries of the two clients, the log, the checksums and the metrics. No ca-certificates: the API server's CA and
 # PostgreSQL's are named files, and the HTTP library would parse the whole bundle for every request (40 ms).
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
-      libcpprest2.10 libisal2 libpq5 libspdlog1.10 libyaml-cpp0.7 \
+      libcivetweb1 libcpprest2.10 libisal2 libpq5 libprometheus-cpp-core1.0 libspdlog1.10 libyaml-cpp0.7 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/ldconfig/aux-cache /var/log/apt /var/log/dpkg.log
 ENV SSL_CERT_FILE=/dev/null
 # A default only: any user that owns the data will do, nothing in the image is owned or written by it.
@@ -19,7 +19,8 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       cmake g++ ninja-build pkg-config \
-      libcli11-dev libcpprest-dev libisal-dev libpq-dev libspdlog-dev libssl-dev libyaml-cpp-dev nlohmann-json3-dev
+      libcli11-dev libcpprest-dev libisal-dev libpq-dev libspdlog-dev libssl-dev libyaml-cpp-dev nlohmann-json3-dev \
+      prometheus-cpp-dev
 WORKDIR /src
 COPY . .
 # Called by the name pg_rewind it is pg_rewind.

@@ -1,4 +1,6 @@
 """Everything that a run leaves behind where others can read it, for the search for secrets (test_secrets.py)."""
+import contextlib
+import os
 import pathlib
 import threading
 
@@ -38,14 +40,17 @@ class Evidence:
                 self.read_logs()
 
     def read_logs(self):
-        for file in self._log_folder.rglob("*.log"):
-            try:
-                size = file.stat().st_size
-                if self._log_sizes.get(file) != size:
-                    self.texts[f"log {file.relative_to(self._log_folder)}"] = file.read_text(errors="replace")
-                    self._log_sizes[file] = size
-            except OSError:
-                continue
+        # Folders come and go, which os.walk() passes over.
+        for folder, _, names in os.walk(self._log_folder):
+            for file in (pathlib.Path(folder, name) for name in names if name.endswith(".log")):
+                with contextlib.suppress(OSError):
+                    self._read_log(file)
+
+    def _read_log(self, file):
+        size = file.stat().st_size
+        if self._log_sizes.get(file) != size:
+            self.texts[f"log {file.relative_to(self._log_folder)}"] = file.read_text(errors="replace")
+            self._log_sizes[file] = size
 
     def arguments(self):
         return "\n".join(sorted(line.replace(b"\0", b" ").decode(errors="replace") for line in set(self._arguments)))

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Prints the name of the pg-rejoin image of this tree, built and loaded into the cluster that
-# e2e/cluster has started. The tag is a hash of all that the image is made from, so nothing is built twice.
+# image.sh [patroni]: prints the name of the pg-rejoin image of this tree, or of one with Patroni, built and loaded
+# into the cluster that e2e/cluster has started. The tag is a hash of all that the image is made from, so nothing is
+# built twice.
 #
 # The Dockerfile compiles. With PG_REJOIN_PROGRAMS=DIR the programs in DIR, compiled on this (Debian 12) machine, are
 # put onto the Dockerfile's runtime stage instead: quicker while one works on the sources.
@@ -42,5 +43,22 @@ from_programs() {
   echo "$image"
 }
 
+# Patroni of the version that scripts/patroni.txt pins, on the PostgreSQL image that the cluster has by now.
+with_patroni() {
+  local folder image
+  folder=$(mktemp -d)
+  # shellcheck disable=SC2064 # as above
+  trap "rm -rf '$folder'" EXIT
+  cp "$HERE/images/patroni/Dockerfile" "$folder"
+  grep '^patroni==' "$ROOT/scripts/patroni.txt" >"$folder/requirements.txt"
+  image=patroni:$(cd "$folder" && hash Dockerfile requirements.txt)
+  "$HERE/cluster/cluster" load-image "$image" 2>/dev/null || {
+    /usr/bin/python3 -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile \
+      --target "$folder/patroni" --requirement "$folder/requirements.txt" >&2
+    "$HERE/cluster/cluster" build-image "$image" "$folder"
+  }
+  echo "$image"
+}
+
 PROGRAMS_FOLDER=${PG_REJOIN_PROGRAMS:-}
-if [[ -n $PROGRAMS_FOLDER ]]; then from_programs; else from_dockerfile; fi
+if [[ ${1:-} == patroni ]]; then with_patroni; elif [[ -n $PROGRAMS_FOLDER ]]; then from_programs; else from_dockerfile; fi

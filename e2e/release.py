@@ -3,15 +3,22 @@
 Everything goes through the real tools: kubectl and helm by `e2e/cluster/cluster exec`, SQL by psql in the pod.
 """
 import contextlib
+import datetime
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import time
+
+import jsonschema
 
 HERE = pathlib.Path(__file__).resolve().parent
 CLUSTER = HERE / "cluster/cluster"
 CHART = HERE.parent / "charts/pg-rejoin"
+PLUGIN = HERE.parent / "plugin"
+STATE = pathlib.Path(os.environ.get("PG_REJOIN_STATE", "/var/lib/pg-rejoin-e2e"))
+TERMINATION_SCHEMA = json.loads((HERE.parent / "docs/reference/termination-message.schema.json").read_text())
 NAME = "demo"  # of the release and of its StatefulSet
 PREFIX = "pg-rejoin.io/"
 ROLES = ("postgres", "replication", "rewind", "promote")
@@ -58,6 +65,12 @@ def node_gone():
         cluster("exec", "kubectl", "uncordon", "node")
 
 
+def fenced(control):
+    """Whether a control file has the version that no server accepts: the copy has begun and is not finished."""
+    version = int.from_bytes(control.read_bytes()[8:12], "little")
+    return not 1000 < version < 3000
+
+
 class Release:
     def __init__(self, namespace, image, passwords):
         self.namespace = namespace
@@ -66,15 +79,19 @@ class Release:
 
     # ---- life
 
-    def install(self, *arguments, replicas=2, wait=True, restart_pod=True):
-        """Installs the chart and, by default, waits until all pods are ready and their standbys stream.
-        restart_pod=False: for tests that delete the old primary's pod themselves, at a moment of their own."""
+    def make_namespace(self, secret="passwords"):
+        """With the strictest pod security, and a Secret with the roles' passwords."""
         cluster("exec", "kubectl", "create", "namespace", self.namespace)
         cluster("exec", "kubectl", "label", "namespace", self.namespace,
                 "pod-security.kubernetes.io/enforce=restricted")
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "passwords"},
-                  "stringData": {f"{role}-password": self.passwords[role] for role in ROLES}}
-        self.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+        self.kubectl("apply", "-f", "-", stdin=json.dumps({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": secret},
+            "stringData": {f"{role}-password": self.passwords[role] for role in ROLES}}))
+
+    def install(self, *arguments, replicas=2, wait=True, restart_pod=True):
+        """Installs the chart and, by default, waits until all pods are ready and their standbys stream.
+        restart_pod=False: for tests that delete the old primary's pod themselves, at a moment of their own."""
+        self.make_namespace()
         repository, tag = self.image.rsplit(":", 1)
         cluster("exec", "helm", "install", NAME, CHART, "--namespace", self.namespace,
                 "--values", HERE / "values/demo.yaml", "--set", f"fullnameOverride={NAME}",
@@ -133,6 +150,18 @@ class Release:
         result = self.kubectl("logs", pod, "-c", container, *(["--previous"] if previous else []), check=False)
         return result.stdout
 
+    def timed_log(self, pod, container="postgres"):
+        """[(seconds since 1970 by the container runtime's clock, line)]"""
+        lines = (line.split(" ", 1) for line in self.kubectl("logs", pod, "-c", container, "--timestamps").splitlines())
+        return [(datetime.datetime.fromisoformat(stamp[:26] + "+00:00").timestamp(), text) for stamp, text in lines]
+
+    def log_files(self, pod, uid, container, first=0):
+        """What a container has said since its start number `first`, from its files on this machine: for when the API
+        server cannot be asked. The kubelet removes those of earlier starts."""
+        files = (STATE / "logs/pods" / f"{self.namespace}_{pod}_{uid}" / container).glob("*.log")
+        kept = sorted((file for file in files if int(file.stem) >= first), key=lambda file: int(file.stem))
+        return "".join(file.read_text(errors="replace") for file in kept)
+
     def events(self, pod):
         """Those of the pod that now has this name."""
         return self.events_of(self.uid(pod))
@@ -148,7 +177,9 @@ class Release:
                 if status["name"] == container:
                     for state in (status["state"], status.get("lastState", {})):
                         if "terminated" in state:
-                            return json.loads(state["terminated"]["message"]), state["terminated"]["exitCode"]
+                            message = json.loads(state["terminated"]["message"])
+                            jsonschema.validate(message, TERMINATION_SCHEMA)
+                            return message, state["terminated"]["exitCode"]
             return None
         return eventually(f"{container} of {pod} has ended", terminated, 30)
 
@@ -162,6 +193,11 @@ class Release:
         """"waiting", "running" or "terminated", and more of it."""
         statuses = self.get("pod", pod)["status"].get("containerStatuses", [])
         return next(status["state"] for status in statuses if status["name"] == container)
+
+    def restarts(self, pod):
+        """How often each container of the pod was started again: {name: count}."""
+        status = self.get("pod", pod)["status"]
+        return {s["name"]: s["restartCount"] for s in status["initContainerStatuses"] + status["containerStatuses"]}
 
     def volume(self, pod):
         """The directory of the pod's volume, on this machine."""
@@ -219,11 +255,30 @@ class Release:
         if standby:
             eventually(f"{standby} has the table", lambda: self.rows(standby, "both") == rows, 60)
 
+    def insert(self, pod, origin, transactions):
+        """One row in each."""
+        self.sql(pod, f"INSERT INTO t (origin) VALUES ('{origin}');\n" * transactions)
+
     def cut(self, standby):
         """Ends the standby's WAL receiver for good."""
         self.sql(standby, "ALTER SYSTEM SET primary_conninfo = '';\nSELECT pg_reload_conf();")
         eventually("the WAL receiver ends",
                    lambda: self.sql(standby, "SELECT count(*) FROM pg_stat_wal_receiver") == "0")
+
+    def hold_back(self, primary):
+        """What the primary writes from now on, it alone has: its WAL senders stop, until the standby misses them after
+        wal_receiver_timeout (60 s). Leaves no setting behind."""
+        senders = self.processes(primary, lambda process: b"walsender" in (process / "cmdline").read_bytes())
+        assert senders, f"nobody streams from {primary}"
+        self.signal_processes(senders, signal.SIGSTOP)
+
+    def lose(self, pod):
+        """The pod is gone at once, as with its node: nothing is shut down, and nobody is told. Between SIGSTOP and
+        SIGKILL it is deleted, or the kubelet would start its containers again."""
+        processes = self.processes(pod, lambda process: True)
+        self.signal_processes(processes, signal.SIGSTOP)
+        self.kubectl("delete", "pod", pod, "--force", "--grace-period=0", "--wait=false")
+        self.signal_processes(processes, signal.SIGKILL)
 
     def diverge(self, primary, standby, transactions=5):
         """Gives the primary transactions that the standby never gets."""
@@ -232,9 +287,22 @@ class Release:
         self.sql(primary, "INSERT INTO t (origin) VALUES ('lost');\n" * (transactions - 1) +
                           "UPDATE t SET origin = 'lost' WHERE id % 50 = 0;")
 
+    def diverge_much(self, primary, standby):
+        """Two lost transactions, and enough to copy that there is a middle."""
+        self.make_table(primary, standby)
+        self.sql(primary, "CREATE TABLE big AS SELECT i, repeat('x', 500) AS pad FROM generate_series(1, 400000) i;")
+        eventually("the standby has it", lambda: self.sql(standby, "SELECT count(*) FROM big") == "400000", 120)
+        self.cut(standby)
+        self.sql(primary, "INSERT INTO t (origin) VALUES ('lost');\nUPDATE big SET pad = 'lost';")
+
     def agent(self, pod, *command, **kwargs):
         """pg-rejoin in the pod's sidecar, as a person runs it."""
         return self.kubectl("exec", pod, "-c", "rejoin", "--", "pg-rejoin", *command, **kwargs)
+
+    def plugin(self, *arguments, **kwargs):
+        """kubectl pg-rejoin, as a person runs it."""
+        return cluster("exec", "bash", "-c", 'PATH=$0:$PATH exec kubectl pg-rejoin "$@"', PLUGIN, *arguments,
+                       "--namespace", self.namespace, **kwargs)
 
     def promote(self, pod):
         return self.agent(pod, "promote")
@@ -261,16 +329,29 @@ class Release:
         except AssertionError as error:
             raise AssertionError(f"{error}; annotated are {self.annotations(pod)}") from error
 
-    def server_pids(self, pod):
-        """Process ids, as seen here, of PostgreSQL's processes in the pod."""
-        uid = self.uid(pod)
+    def processes(self, pod, of, uid=None):
+        """Process ids, as seen here, of the pod's processes for which of(folder in /proc) holds. A uid that is known
+        saves the time to ask for it."""
+        uid = uid or self.uid(pod)
         pids = []
         for process in pathlib.Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
-                if uid in (process / "cgroup").read_text() and (process / "comm").read_text().strip() == "postgres":
+                if uid in (process / "cgroup").read_text() and of(process):
                     pids.append(int(process.name))
+        return pids
+
+    def server_pids(self, pod):
+        pids = self.processes(pod, lambda process: (process / "comm").read_text().strip() == "postgres")
         assert pids, f"no PostgreSQL runs in {pod}"
         return pids
+
+    def agent_pid(self, pod, command, uid=None):
+        """Of `pg-rejoin COMMAND` in the pod."""
+        def of(process):
+            return (process / "cmdline").read_bytes().split(b"\0")[1:2] == [command.encode()]
+        pids = self.processes(pod, of, uid)
+        assert len(pids) == 1, f"in {pod} run {len(pids)} pg-rejoin {command}"
+        return pids[0]
 
     def signal_server(self, pod, number):
         self.signal_processes(self.server_pids(pod), number)
@@ -280,6 +361,16 @@ class Release:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    @contextlib.contextmanager
+    def stopped_sidecar(self, pod):
+        """The pod's sidecar sees and does nothing meanwhile."""
+        sidecar = [self.agent_pid(pod, "sidecar")]
+        self.signal_processes(sidecar, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal_processes(sidecar, signal.SIGCONT)
 
     # ---- what must hold
 

@@ -15,10 +15,15 @@ def test_the_stale_one_back_first_waits_then_follows(release):
 
     release.scale(0)
     eventually("all pods are gone", lambda: not release.pods(), 120)
+    nobody = release.plugin("status", check=False)
+    assert nobody.returncode == 2 and "no release" in nobody.stderr, nobody
     release.scale(1)
     eventually("the stale one is back", lambda: len(release.pods()) == 1)
     found = release.wait_outcome(stale, "waiting", "PrimaryUnreachable")
     assert fresh in found["message"], found
+    # No sidecar runs yet: the init container that waits is asked, or the annotations say it between two of its runs.
+    waits = release.plugin("status", check=False)
+    assert waits.returncode in (1, 10) and "PrimaryUnreachable" in waits.stdout + waits.stderr, waits
     release.assert_not_started(stale, seconds=10)
 
     release.scale(2)

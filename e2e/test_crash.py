@@ -30,7 +30,7 @@ def test_killed_under_load(release):
     time.sleep(2)
     release.cut(new)
     have = commits(release, new)
-    release.sql(old, "INSERT INTO t (origin) VALUES ('lost');\n" * 4)
+    release.insert(old, "lost", 4)
     time.sleep(3)
     assert commits(release, old) > have + 10, "there is no load to speak of"
 

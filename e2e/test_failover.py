@@ -43,13 +43,14 @@ def test_old_primary_rejoins_after_failover_and_pod_deletion(release):
 
 
 def assert_a_person_sees_it(release, old, new):
-    """status, pause and resume, with the rights that the agent has. A command that ends with another status fails."""
-    table = release.agent(new, "status")
+    """status, pause and resume, by kubectl's plugin and in a pod, with the rights that the agent has. A command that
+    ends with another status fails."""
+    table = release.plugin("status")
     rows = {row[0]: row for row in map(str.split, table.splitlines()) if row and row[0] in (old, new)}
     assert rows[old][1:4] == ["replica", "2", "rejoined"] and rows[old][5] == "5", table
     assert rows[new][1] == "primary*" and table.endswith("all is well\n"), table
 
-    release.agent(new, "pause")
+    release.plugin("pause")
     assert release.record()["paused"] == "true"
     seen = release.agent(old, "status", "--json", check=False)
     assert seen.returncode == 1 and json.loads(seen.stdout)["record"]["paused"], seen

@@ -10,7 +10,7 @@ def test_the_record_decides(release):
     # Promoted behind the record's back, by SQL.
     release.sql(other, "SELECT pg_promote();")
     eventually("two primaries", lambda: release.is_read_write(other))
-    release.sql(other, "INSERT INTO t (origin) VALUES ('lost');\n" * 4)
+    release.insert(other, "lost", 4)
     before = release.uid(other)
     complaint = f"runs read-write although the authority record names {holder}"
     eventually("the sidecar says so", lambda: complaint in release.logs(other, "rejoin"), 30)
@@ -19,7 +19,7 @@ def test_the_record_decides(release):
 
     # As long as the holder has written nothing past the fork, a person has to look; then its pod is made anew.
     assert release.uid(other) == before
-    release.sql(holder, "INSERT INTO t (origin) VALUES ('kept');\n" * 3)
+    release.insert(holder, "kept", 3)
     release.wait_replaced(other, before)
     release.assert_follows(other, holder)
     found = release.wait_outcome(other, "rejoined")

@@ -88,6 +88,7 @@ run_apiserver() {
     --kubelet-client-certificate "$STATE/pki/node.crt" --kubelet-client-key "$STATE/pki/node.key" \
     --kubelet-certificate-authority "$STATE/pki/ca.crt" \
     --kubelet-preferred-address-types InternalIP \
+    --audit-policy-file "$STATE/config/audit.yaml" --audit-log-path "$STATE/logs/audit.log" \
     --service-account-issuer https://kubernetes.default.svc.cluster.local \
     --service-account-signing-key-file "$STATE/pki/accounts.key" \
     --service-account-key-file "$STATE/pki/accounts.key"
@@ -287,8 +288,8 @@ up() {
   # In the order in which they are needed, each while the ones before are still starting.
   start_etcd
   make_credentials
-  run_apiserver
   make_configs
+  run_apiserver
   start_containerd
   forget_old_containers
   if [[ -z $(ctr_k8s images ls -q name=="$PAUSE_IMAGE") ]]; then
