@@ -92,15 +92,15 @@ install_helm() {
 }
 
 main() {
-  [[ ${1:-all} != all ]] || set -- build test servers cluster lint coverage fuzz
+  [[ ${1:-all} != all ]] || set -- build test servers cluster bench lint coverage fuzz
   local group
   for group; do
     case $group in
-      build | test | lint | coverage | fuzz) install_group "$group" ;;
+      build | test | bench | lint | coverage | fuzz) install_group "$group" ;;
       servers) install_npm; "$ROOT/scripts/servers.sh" >&2 ;;
       helm) install_helm ;;
       cluster) install_helm; install_go; "$ROOT/e2e/cluster/cluster" build ;;
-      *) die "no group $group: build, test, servers, helm, cluster, lint, coverage, fuzz or all" ;;
+      *) die "no group $group: build, test, servers, helm, cluster, bench, lint, coverage, fuzz or all" ;;
     esac
   done
 }
