@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "base/error.h"
 #include "base/kill_point.h"
@@ -45,6 +46,19 @@ void AddLogOptions(CLI::App* command, LogOptions* options) {
       ->group("Log");
 }
 
+// As pg_basebackup has it, without its upper limit.
+CLI::Option* AddMaxRateOption(CLI::App* command, uint64_t* max_rate_kb) {
+  const std::map<std::string, uint64_t> units = {{"k", 1}, {"M", 1024}, {"G", 1024 * 1024}};
+  return command
+      ->add_option("--max-rate", *max_rate_kb,
+                   "most that is copied from the source, in kB a second, or with suffix k, M or G "
+                   "(default: no limit)")
+      ->type_name("RATE")
+      ->check(CLI::Range(uint64_t{32}, uint64_t{1} << 40).description(""))
+      ->transform(
+          CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::CASE_SENSITIVE).description(""));
+}
+
 void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptions* log) {
   command->add_flag("-c,--restore-target-wal", options->restore_target_wal,
                     "fetch WAL that the target's pg_wal lacks with its restore_command");
@@ -70,11 +84,18 @@ void AddRewindOptions(CLI::App* command, RewindCommandOptions* options, LogOptio
                     "accepted for compatibility: the target is never started for crash recovery");
   command->add_option("--sync-method", options->sync_method, "fsync (default) or syncfs")
       ->check(CLI::IsMember({"fsync", "syncfs"}));
-  command->add_flag("--copy-replayed-blocks", options->copy_replayed_blocks,
-                    "copy also blocks that replay overwrites anyway (to compare)");
+  command
+      ->add_flag("--copy-replayed-blocks", options->copy_replayed_blocks,
+                 "copy also blocks that replay overwrites anyway (to compare)")
+      ->group("Of pg-rejoin");
+  command
+      ->add_flag("--copy-same-files", options->copy_same_files,
+                 "copy also whole files that the target has already (to compare)")
+      ->group("Of pg-rejoin");
   command->add_option("--connections", options->connections, "connections that copy (default 4)")
       ->check(CLI::Range(1, 64))
       ->group("Of pg-rejoin");
+  AddMaxRateOption(command, &options->max_rate_kb)->group("Of pg-rejoin");
   command
       ->add_option(
           "--max-discarded-transactions", options->max_discarded_transactions,
@@ -264,6 +285,7 @@ void AddInitOptions(CLI::App* command, PodOptions* options) {
       ->envname("PG_REJOIN_CONNECTIONS")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));
+  AddMaxRateOption(command, &options->max_rate_kb)->envname("PG_REJOIN_MAX_RATE");
   // CLI11 takes an empty variable for an absent one; here it means "do not hand over the gate".
   const char* bin_dir = std::getenv("PG_REJOIN_BIN_DIR");
   if (bin_dir != nullptr) options->bin_dir = bin_dir;

@@ -44,10 +44,13 @@ ProgressMeter MakeProgressMeter() {
 // One of the two is empty.
 std::unique_ptr<RewindSource> OpenSource(const std::string& source_pgdata,
                                          const std::string& source_server,
-                                         const std::string& target_pgdata,
+                                         const std::string& target_pgdata, uint64_t max_rate_kb,
                                          const std::stop_token& stop) {
   if (source_pgdata.empty()) {
-    return LibpqSource::Connect({.conninfo = source_server, .password = {}, .stop = stop});
+    return LibpqSource::Connect({.conninfo = source_server,
+                                 .password = {},
+                                 .bytes_per_second_max = max_rate_kb * 1024,
+                                 .stop = stop});
   }
   CheckNothingShared(source_pgdata, target_pgdata);
   std::unique_ptr<RewindSource> source = DirectorySource::Open(source_pgdata);
@@ -134,7 +137,8 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   const std::unique_ptr<WalArchive> archive =
       open_archive(options.config_file, lock, options.dry_run, stop);
   const std::unique_ptr<RewindSource> source =
-      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
+      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata,
+                 options.max_rate_kb, stop);
 
   RewindOptions rewind;
   rewind.connections = options.connections;
@@ -145,6 +149,7 @@ void RunRewindCommand(const RewindCommandOptions& options, std::stop_token stop)
   rewind.extra_files = ExtraFiles::kFollowSource;
   rewind.standby_source = true;
   rewind.copy_replayed_blocks = options.copy_replayed_blocks;
+  rewind.copy_same_files = options.copy_same_files;
   rewind.create_standby_signal = options.write_recovery_conf;
   if (options.write_recovery_conf) rewind.primary_conninfo = source->PrimaryConninfo();
   if (options.restore_target_wal) {
@@ -183,8 +188,8 @@ void RunPlanCommand(const PlanCommandOptions& options, const std::stop_token& st
     lock.emplace(DirectoryLock::Acquire(options.target_pgdata));
     archive = RequireArchive(options.config_file, *lock, /*dry_run=*/true, stop);
   }
-  const std::unique_ptr<RewindSource> source =
-      OpenSource(options.source_pgdata, options.source_server, options.target_pgdata, stop);
+  const std::unique_ptr<RewindSource> source = OpenSource(
+      options.source_pgdata, options.source_server, options.target_pgdata, /*max_rate_kb=*/0, stop);
   TargetDirectory target = TargetDirectory::OpenForReading(options.target_pgdata);
   if (archive) {
     target.SetArchive([&](const std::string& name) { return archive->Restore(name); });

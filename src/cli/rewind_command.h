@@ -23,7 +23,9 @@ struct RewindCommandOptions {
   bool no_ensure_shutdown = false;  // accepted: we never need single-user recovery
   bool list_kill_points = false;
   bool copy_replayed_blocks = false;
+  bool copy_same_files = false;
   int connections = 4;
+  uint64_t max_rate_kb = 0;  // kilobytes (1024 bytes) in a second; 0 = no limit
   std::optional<uint64_t> max_discarded_transactions;
 };
 

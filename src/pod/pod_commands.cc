@@ -134,6 +134,7 @@ int RunInitCommand(const PodOptions& options, std::stop_token stop) {
   outside.ask = MakeAskServer(options, stop);
   outside.connect = [&options, stop](const std::string& host) -> std::unique_ptr<RewindSource> {
     ConnectOptions connect = RewindConnection(options, host);
+    connect.bytes_per_second_max = options.max_rate_kb * 1024;
     connect.stop = stop;
     return LibpqSource::Connect(connect);
   };

@@ -44,6 +44,7 @@ struct PodOptions {
 
   int deadline_s = 300;
   int connections = 4;
+  uint64_t max_rate_kb = 0;  // that a rewind copies with; kilobytes in a second; 0 = no limit
   std::optional<uint64_t> max_discarded_transactions;
   std::string run_dir = "/run/pg-rejoin";
   std::string bin_dir = "/pg-rejoin/bin";  // "" = the gate is not handed over

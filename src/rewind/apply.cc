@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "rewind/journal.h"
 #include "rewind/recovery_conf.h"
+#include "rewind/same_files.h"
 #include "source/source_control.h"
 
 namespace pgrejoin {
@@ -80,6 +81,7 @@ void RewindRun::Prepare() {
   if (resumed_) kept_blocks_ = copied_.Read(input.target_files);
   input.copied = &kept_blocks_;
   plan_ = MakePlan(input);
+  CompareFiles();
   CheckSpace();
   CheckMayChange();
   CheckForeignReadable();
@@ -129,6 +131,12 @@ void RewindRun::CheckArchive(Lsn begin, Lsn flush) const {
   if (!options_.recovery_archive) return;
   progress_.Phase("comparing with the archive");
   wal_.CheckArchive(options_.recovery_archive, begin, flush);
+}
+
+void RewindRun::CompareFiles() {
+  if (options_.copy_same_files) return;
+  progress_.Phase("comparing files");
+  KeepSameFiles(target_, source_, {options_.connections, options_.stop}, &plan_);
 }
 
 void RewindRun::CheckSpace() const {

@@ -45,6 +45,7 @@ class RewindRun {
   void StageWal(Lsn flush);
   SourceScan ScanWal(Lsn flush, DatabaseCopies* copies, FirstReferences* first_references);
   void CheckArchive(Lsn begin, Lsn flush) const;
+  void CompareFiles();
   void CheckSpace() const;
   void CheckMayChange() const;
   void CheckForeignReadable() const;

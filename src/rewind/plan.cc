@@ -15,6 +15,7 @@ namespace pgrejoin {
 namespace {
 
 constexpr uint64_t kBlockBytes = 8192;
+constexpr const char* kSameReason = "the same on both sides";
 
 // One path as both sides hold it. original is how the target's file was before the first change;
 // current how it is now: they differ only when an interrupted rewind is resumed.
@@ -86,6 +87,13 @@ class ReplayedBlocks {
   std::set<Oid> read_whole_;
 };
 
+void Order(std::vector<PlanEntry>* entries) {
+  std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) {
+    if (a.action != b.action) return a.action < b.action;
+    return a.action == FileAction::kRemove ? a.path > b.path : a.path < b.path;
+  });
+}
+
 class Planner {
  public:
   explicit Planner(const PlanInput& input) : input_(input), facts_(*input.facts), replayed_(input) {
@@ -103,10 +111,7 @@ class Planner {
   RewindPlan Run() {
     for (const auto& [path, state] : paths_) Decide(path, state);
     TakeFirstBlocks();
-    std::sort(plan_.entries.begin(), plan_.entries.end(), [](const auto& a, const auto& b) {
-      if (a.action != b.action) return a.action < b.action;
-      return a.action == FileAction::kRemove ? a.path > b.path : a.path < b.path;
-    });
+    Order(&plan_.entries);
     return std::move(plan_);
   }
 
@@ -139,7 +144,7 @@ class Planner {
       case FileClass::kVersionFile:
         if (state.source != nullptr && state.original != nullptr && state.current != nullptr &&
             state.current->size == state.source->size) {
-          return Keep(path, state, "the same on both sides");
+          return Keep(path, state, kSameReason);
         }
         return DecideWhole(path, state);
       case FileClass::kRelation:
@@ -174,7 +179,7 @@ class Planner {
       case FileType::kSymlink:
         return DecideTablespaceLink(path, state);
       case FileType::kDirectory:
-        if (state.current != nullptr) return Keep(path, state, "the same on both sides");
+        if (state.current != nullptr) return Keep(path, state, kSameReason);
         return Add(path, state, FileAction::kCreateDirectory, "only on the source");
       case FileType::kRegular:
         return CopyWhole(path, state,
@@ -199,7 +204,7 @@ class Planner {
                       Printable(path), Printable(state.current->link_target),
                       Printable(state.source->link_target)));
     }
-    Keep(path, state, "the same on both sides");
+    Keep(path, state, kSameReason);
   }
 
   // A symlinked directory of the target (a log directory, a moved pg_xact) looks like a directory
@@ -446,6 +451,17 @@ std::set<std::string> ListFiles(const TargetDirectory& target, RewindSource& sou
 }
 
 RewindPlan MakePlan(const PlanInput& input) { return Planner(input).Run(); }
+
+void KeepEntries(const std::vector<PlanEntry*>& entries, RewindPlan* plan) {
+  for (PlanEntry* entry : entries) {
+    plan->bytes_same += entry->bytes_to_copy;
+    plan->bytes_to_copy -= entry->bytes_to_copy;
+    entry->action = FileAction::kKeep;
+    entry->reason = kSameReason;
+    entry->bytes_to_copy = 0;
+  }
+  Order(&plan->entries);
+}
 
 void NoteAttempt(const RewindPlan& plan, RewindFacts* facts) {
   for (const PlanEntry& entry : plan.entries) {

@@ -47,6 +47,7 @@ struct RewindPlan {
   uint64_t bytes_to_copy = 0;
   uint64_t bytes_to_grow = 0;   // disk space the result needs beyond what is used now
   uint64_t bytes_replayed = 0;  // of blocks that are not copied because replay overwrites them
+  uint64_t bytes_same = 0;      // of whole files that the target has already
 };
 
 // The part of it that entry needs.
@@ -74,6 +75,9 @@ std::set<std::string> ListFiles(const TargetDirectory& target, RewindSource& sou
 // Paths below pg_wal are not in the plan: WAL has its own rules (rewind/source_wal.h).
 // Throws Error(kNotRewindable) when the two sides cannot be brought together.
 RewindPlan MakePlan(const PlanInput& input);
+
+// Takes entries of plan, which were to be copied whole, for the same on both sides.
+void KeepEntries(const std::vector<PlanEntry*>& entries, RewindPlan* plan);
 
 // What carrying out plan may do to main forks, for the journal.
 void NoteAttempt(const RewindPlan& plan, RewindFacts* facts);

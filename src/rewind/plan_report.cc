@@ -10,6 +10,7 @@
 #include "rewind/apply.h"
 #include "rewind/divergence.h"
 #include "rewind/journal.h"
+#include "rewind/same_files.h"
 #include "rewind/source_wal.h"
 
 namespace pgrejoin {
@@ -106,7 +107,11 @@ RewindPlan PlanWithoutChanges(const TargetDirectory& target, const RewindFacts& 
   input.created_on_source = scan.created;
   input.database_copies = copies.copies;
   if (!options.copy_replayed_blocks) input.source_references = &references;
-  return MakePlan(input);
+  RewindPlan plan = MakePlan(input);
+  if (!options.copy_same_files) {
+    KeepSameFiles(target, source, {options.connections, options.stop}, &plan);
+  }
+  return plan;
 }
 
 std::string PlanAsJson(const TargetDirectory& target, RewindSource& source,
@@ -151,6 +156,7 @@ std::string PlanAsJson(const TargetDirectory& target, RewindSource& source,
   json["bytes_to_copy"] = plan.bytes_to_copy;
   json["bytes_to_grow"] = plan.bytes_to_grow;
   json["bytes_replayed"] = plan.bytes_replayed;
+  json["bytes_same"] = plan.bytes_same;
   json["files"] = FilesJson(plan);
   if (!blocks_file.empty()) WriteBlocksFile(facts.blocks, blocks_file);
   return json.dump(2);

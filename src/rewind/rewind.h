@@ -54,6 +54,8 @@ struct RewindOptions {
   std::optional<uint64_t> discarded_transactions_max;
   // To compare: copy also what replay overwrites before it reads it.
   bool copy_replayed_blocks = false;
+  // Likewise: copy whole also files that the target has already.
+  bool copy_same_files = false;
   // Non-empty: written to postgresql.auto.conf as primary_conninfo. May hold a password.
   std::string primary_conninfo;
   bool create_standby_signal = false;

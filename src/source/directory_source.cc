@@ -211,6 +211,12 @@ class DirectoryReader : public SourceReader {
     }
   }
 
+  void Digest(std::span<const FetchRequest> batch, const DigestSink& sink) override {
+    Fetch(batch, [&](const FetchRequest& request, Bytes data, bool missing) {
+      sink(request, missing ? std::nullopt : std::optional(ComputeSha256(data)));
+    });
+  }
+
   uint64_t bytes_received() const override { return bytes_received_; }
 
  private:

@@ -14,6 +14,7 @@
 #include "base/parse_number.h"
 #include "pgdata/file_rules.h"
 #include "pgdata/wal_segment_name.h"
+#include "source/rate_limit.h"
 #include "source/source_control.h"
 
 namespace pgrejoin {
@@ -398,24 +399,40 @@ std::string PostmasterStart(Connection& connection) {
 
 class LibpqReader : public SourceReader {
  public:
-  explicit LibpqReader(Connection connection) : connection_(std::move(connection)) {}
+  LibpqReader(Connection connection, std::shared_ptr<RateLimit> rate_limit, std::stop_token stop)
+      : connection_(std::move(connection)),
+        rate_limit_(std::move(rate_limit)),
+        stop_(std::move(stop)) {}
 
   void Fetch(std::span<const FetchRequest> batch, const FetchSink& sink) override {
-    SendBatch(batch);
-    size_t next = 0;
-    while (const Result result = connection_.NextRow()) {
-      ExpectShape(result, 1, 2);
-      if (next >= batch.size()) Nonsense("row", "more rows than requests");
-      Deliver(result, batch[next], next, sink);
-      ++next;
-    }
-    if (next != batch.size()) Nonsense("end of rows", "fewer rows than requests");
+    constexpr const char* kContent = "pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true)";
+    Ask(kContent, batch, [&](const FetchRequest& request, std::string_view data, bool missing) {
+      if (data.size() > request.length) Nonsense("chunk", "longer than asked: " + request.path);
+      bytes_received_ += data.size();
+      rate_limit_->Take(data.size(), stop_);
+      sink(request, AsBytes(data), missing);
+    });
+  }
+
+  void Digest(std::span<const FetchRequest> batch, const DigestSink& sink) override {
+    constexpr const char* kDigest =
+        "pg_catalog.sha256(pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true))";
+    Ask(kDigest, batch, [&](const FetchRequest& request, std::string_view data, bool missing) {
+      if (missing) return sink(request, std::nullopt);
+      Sha256 digest;
+      if (data.size() != digest.size()) Nonsense("digest", ToHex(AsBytes(data)));
+      std::ranges::copy(AsBytes(data), digest.begin());
+      sink(request, digest);
+    });
   }
 
   uint64_t bytes_received() const override { return bytes_received_; }
 
  private:
-  void SendBatch(std::span<const FetchRequest> batch) {
+  using OnValue = std::function<void(const FetchRequest&, std::string_view value, bool null)>;
+
+  // expression: of x.path, x.start and x.len. Its values arrive row by row, in the batch's order.
+  void Ask(const char* expression, std::span<const FetchRequest> batch, const OnValue& on_value) {
     std::string paths = "{";
     std::string offsets = "{";
     std::string lengths = "{";
@@ -428,29 +445,35 @@ class LibpqReader : public SourceReader {
     paths += '}';
     offsets += '}';
     lengths += '}';
-    connection_.Send(
-        "SELECT x.ord, pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true)"
+    const std::string sql = fmt::format(
+        "SELECT x.ord, {}"
         " FROM ROWS FROM (pg_catalog.unnest($1::pg_catalog.text[]),"
-        " pg_catalog.unnest($2::pg_catalog.int8[]), pg_catalog.unnest($3::pg_catalog.int4[]))"
+        " pg_catalog.unnest($2::pg_catalog.int8[]),"
+        " pg_catalog.unnest($3::pg_catalog.int4[]))"
         " WITH ORDINALITY AS x(path, start, len, ord)",
-        {paths, offsets, lengths}, /*format=*/1);
+        expression);
+    connection_.Send(sql.c_str(), {paths, offsets, lengths}, /*format=*/1);
+    size_t next = 0;
+    while (const Result result = connection_.NextRow()) {
+      ExpectShape(result, 1, 2);
+      if (next >= batch.size()) Nonsense("row", "more rows than requests");
+      CheckOrdinal(Field(result, 0, 0), next + 1);
+      const bool null = PQgetisnull(result.get(), 0, 1) != 0;
+      on_value(batch[next++], Field(result, 0, 1), null);
+    }
+    if (next != batch.size()) Nonsense("end of rows", "fewer rows than requests");
   }
 
-  void Deliver(const Result& result, const FetchRequest& request, size_t index,
-               const FetchSink& sink) {
-    const std::string_view ordinal = Field(result, 0, 0);
+  static void CheckOrdinal(std::string_view ordinal, uint64_t expected) {
     uint64_t value = 0;
     if (ordinal.size() != 8) Nonsense("row number", ToHex(AsBytes(ordinal)));
     for (const char c : ordinal) value = value << 8 | static_cast<unsigned char>(c);
-    if (value != index + 1) Nonsense("row number", std::to_string(value));
-    const bool missing = PQgetisnull(result.get(), 0, 1) != 0;
-    const std::string_view data = Field(result, 0, 1);
-    if (data.size() > request.length) Nonsense("chunk", "longer than asked: " + request.path);
-    bytes_received_ += data.size();
-    sink(request, AsBytes(data), missing);
+    if (value != expected) Nonsense("row number", std::to_string(value));
   }
 
   Connection connection_;
+  std::shared_ptr<RateLimit> rate_limit_;
+  std::stop_token stop_;
   uint64_t bytes_received_ = 0;
 };
 
@@ -483,7 +506,8 @@ class LibpqSourceImpl : public LibpqSource {
   explicit LibpqSourceImpl(const ConnectOptions& options)
       : options_(options),
         parameters_(ToParameters(options)),
-        connection_(Connection::Open(parameters_)) {
+        connection_(Connection::Open(parameters_)),
+        rate_limit_(std::make_shared<RateLimit>(options.bytes_per_second_max)) {
     connection_.LimitSilence(options_);
     // Further connections go to the very address that answered, not to another one of the name.
     if (const char* address = PQhostaddr(connection_.get());
@@ -536,7 +560,7 @@ class LibpqSourceImpl : public LibpqSource {
                   "connections to the source reach different servers, or it has restarted",
                   "Use an address that always leads to the one primary.");
     }
-    return std::make_unique<LibpqReader>(std::move(connection));
+    return std::make_unique<LibpqReader>(std::move(connection), rate_limit_, options_.stop);
   }
 
   std::string PrimaryConninfo() const override {
@@ -592,6 +616,7 @@ class LibpqSourceImpl : public LibpqSource {
   ConnectOptions options_;
   Connection::Parameters parameters_;
   Connection connection_;
+  std::shared_ptr<RateLimit> rate_limit_;  // also of the readers
   std::string incarnation_;
   uint64_t relation_bytes_max_ = kFileBytesMax;  // of a segment file, once the server is known
 };

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/bytes.h"
+#include "base/sha256.h"
 #include "pgdata/file_rules.h"
 #include "pgdata/timeline_history.h"
 #include "pgdata/types.h"
@@ -53,6 +54,9 @@ struct FetchRequest {
 // data may be shorter than asked, when the file has become shorter; never longer.
 using FetchSink = std::function<void(const FetchRequest&, Bytes data, bool missing)>;
 
+// Called for each request of a batch in order. nullopt: the file is gone on the source.
+using DigestSink = std::function<void(const FetchRequest&, const std::optional<Sha256>& digest)>;
+
 // One connection, pinned to the same server incarnation as the source that opened it.
 class SourceReader {
  public:
@@ -60,6 +64,8 @@ class SourceReader {
   // Throws Error(kUnavailable) when the connection is lost, Error(kSourceChanged) when another
   // incarnation answers.
   virtual void Fetch(std::span<const FetchRequest> batch, const FetchSink& sink) = 0;
+  // What Fetch() would give, digested where the files are. Throws like Fetch().
+  virtual void Digest(std::span<const FetchRequest> batch, const DigestSink& sink) = 0;
   // Bytes of file content received so far.
   virtual uint64_t bytes_received() const = 0;
 };

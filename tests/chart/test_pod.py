@@ -133,6 +133,11 @@ def test_environment_of_the_sidecar_is_the_contract(default):
     }
 
 
+@pytest.mark.parametrize("rate", ["32k", "50M", "1G"])
+def test_a_rate_is_passed_on(render, rate):
+    assert render("--set", f"rejoin.maxRate={rate}").env("rejoin-init")["PG_REJOIN_MAX_RATE"] == rate
+
+
 def test_environment_of_clone_is_the_contract(default):
     assert default.env("clone") == {"PGDATA": PGDATA, "PG_REJOIN_RUN_DIR": "/run/pg-rejoin"}
 

@@ -45,7 +45,7 @@ def test_the_secret_is_required(helm):
     # values out of range
     "postgresql.majorVersion=13", "postgresql.majorVersion=19", "postgresql.port=80", "postgresql.port=70000",
     "replicas=-1", "replicas=1.5", "maxReplicas=0", "maxReplicas=65", "rejoin.discovery=etcd",
-    "rejoin.deadlineSeconds=0", "rejoin.connections=0", "rejoin.nativeSidecar=maybe", "pg-rejoin-library.port=1", "rejoin.primaryService=7up", "rejoin.roleLabel=a/b/c", "rejoin.logFormat=xml", "rejoin.logLevel=loud", "rejoin.sslMode=always",
+    "rejoin.deadlineSeconds=0", "rejoin.connections=0", "rejoin.maxRate=31k", "rejoin.maxRate=5T", "rejoin.maxRate=0M", "rejoin.nativeSidecar=maybe", "pg-rejoin-library.port=1", "rejoin.primaryService=7up", "rejoin.roleLabel=a/b/c", "rejoin.logFormat=xml", "rejoin.logLevel=loud", "rejoin.sslMode=always",
     "image.pullPolicy=Sometimes", "image.digest=md5:1", "image.tag=a b", "image.repository=UPPER",
     "persistence.size=big", "persistence.whenDeleted=Keep", "persistence.accessModes={ReadOnlyMany}",
     "service.primary.type=ExternalName", "updateStrategy.type=Recreate", "terminationGracePeriodSeconds=0",

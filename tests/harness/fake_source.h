@@ -34,6 +34,7 @@ class FakeSource : public RewindSource {
 
   std::atomic<int> readers_opened{0};
   std::atomic<uint64_t> requests{0};
+  std::atomic<uint64_t> digests{0};
 
   SourceIdentity Identify() override {
     if (on_identify) on_identify();
@@ -84,6 +85,14 @@ class FakeSource : public RewindSource {
         const auto data = source_.Slice(request);
         received_ += data ? data->size() : 0;
         sink(request, data ? AsBytes(*data) : Bytes(), !data);
+      }
+    }
+    void Digest(std::span<const FetchRequest> batch, const DigestSink& sink) override {
+      for (const FetchRequest& request : batch) {
+        if (source_.on_fetch) source_.on_fetch(request);
+        ++source_.digests;
+        const auto data = source_.Slice(request);
+        sink(request, data ? std::optional(ComputeSha256(AsBytes(*data))) : std::nullopt);
       }
     }
     uint64_t bytes_received() const override { return received_; }

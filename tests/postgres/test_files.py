@@ -1,9 +1,11 @@
 """Files that are not as they usually are: cut, collided, left by a crash, put there by somebody, or not readable."""
 
+import json
 import os
 import re
 import socket
 import stat
+import time
 
 import pytest
 
@@ -67,6 +69,12 @@ def put(path, content=b"", mode=0o600) -> None:
     envm.give(path)
 
 
+def copied_bytes(run) -> float:
+    """As told: rounded, to a MB at most."""
+    number, unit = re.search(r"(?:copied|would copy) ([\d.]+) (\w+)", run.output).groups()
+    return float(number) * {"bytes": 1, "kB": 1 << 10, "MB": 1 << 20}[unit]
+
+
 def relation_files(node: Cluster) -> list:
     return sorted(p for p in node.data.glob("base/*/*") if re.fullmatch(r"[1-9]\d*", p.name))
 
@@ -100,6 +108,35 @@ def test_temporary_files(prepared, target, source, tool):
     finally:
         (source.data / names[2]).unlink()
     assert [name for name in names if (target.data / name).exists()] == []
+    oracle.light(target, source)
+
+
+def test_same_files(prepared, target, source, tool):
+    """What both have is not sent, what differs in a byte is, and so is everything with --copy-same-files."""
+    same = bytes(range(256)) * 16_000
+    other = bytearray(same)
+    other[1_000_000] ^= 1
+    put(source.data / "same.bin", same)
+    put(target.data / "same.bin", same)
+    put(source.data / "other.bin", same)
+    put(target.data / "other.bin", bytes(other))
+    done = envm.run([tool.command[0], "plan", "-D", target.data, f"--source-server={prepared.conninfo()}"])
+    plan = json.loads(done.stdout)
+    changed = {entry["path"] for entry in plan["files"]["changed"]}
+    assert "other.bin" in changed and "same.bin" not in changed
+    assert plan["bytes_same"] >= len(same)
+    all_of_it = tool.rewind(target.data, prepared.conninfo(), "-R", "--dry-run", "--copy-same-files").ok()
+    assert copied_bytes(all_of_it) - plan["bytes_to_copy"] > 0.8 * len(same)
+    run = scenario.rewind(tool, target, source).ok()
+    assert copied_bytes(run) < copied_bytes(all_of_it)
+    assert (target.data / "other.bin").read_bytes() == same == (target.data / "same.bin").read_bytes()
+    oracle.verify(target, source)
+
+
+def test_max_rate(prepared, target, source, tool):
+    begin = time.monotonic()
+    run = scenario.rewind(tool, target, source, "--max-rate=8M").ok()
+    assert time.monotonic() - begin >= 0.9 * copied_bytes(run) / (8 << 20)
     oracle.light(target, source)
 
 

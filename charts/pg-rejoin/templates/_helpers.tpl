@@ -179,6 +179,7 @@ caSecret: {{ .Values.tls.existingSecret | quote }}
 caKey: {{ .Values.tls.caKey | quote }}
 {{- end }}
 connections: {{ int64 .Values.rejoin.connections }}
+maxRate: {{ .Values.rejoin.maxRate | quote }}
 {{- if not (kindIs "invalid" .Values.rejoin.maxDiscardedTransactions) }}
 maxDiscardedTransactions: {{ int64 .Values.rejoin.maxDiscardedTransactions }}
 {{- end }}

@@ -116,6 +116,10 @@ INSTANTIATE_TEST_SUITE_P(
                   "no target data directory specified"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-pgdata=/s", "-R"},
                   "no source server information"},
+        std::pair{std::vector<std::string>{"--max-rate=31"}, "--max-rate: Value 31 not in range"},
+        std::pair{std::vector<std::string>{"--max-rate=5T"}, "--max-rate: T unit not recognized"},
+        // Far above the range without its unit.
+        std::pair{std::vector<std::string>{"--max-rate=1G", "-D", "/d"}, "no source specified"},
         std::pair{std::vector<std::string>{"-D", "/d", "--source-server=x", "--config-file"},
                   "--config-file"}));
 

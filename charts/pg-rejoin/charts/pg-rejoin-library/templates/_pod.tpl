@@ -335,6 +335,10 @@ Environment of `pg-rejoin init`, `sidecar` and what is run in the sidecar with k
 {{- end }}
 - name: PG_REJOIN_CONNECTIONS
   value: {{ int64 .connections | quote }}
+{{- with .maxRate }}
+- name: PG_REJOIN_MAX_RATE
+  value: {{ . | quote }}
+{{- end }}
 {{- if not (kindIs "invalid" .maxDiscardedTransactions) }}
 - name: PG_REJOIN_MAX_DISCARDED_TRANSACTIONS
   value: {{ int64 .maxDiscardedTransactions | quote }}
