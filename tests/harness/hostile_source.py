@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 QUERIES = (  # kind, what its text holds
     ("list", b"WITH RECURSIVE files"),
-    ("fetch", b"SELECT x.ord"),
+    ("fetch", b"SELECT x.ord, pg_catalog.pg_read_binary_file(x.path"),
+    ("digest", b"SELECT x.ord, pg_catalog.sha256("),
     ("identity", b"pg_is_in_recovery()"),
     ("incarnation", b"pg_postmaster_start_time()"),
     ("read", b"pg_read_binary_file($1"),
@@ -38,7 +39,7 @@ class Request:
         return self.parameters[0].decode()
 
     def range(self, index: int) -> tuple:
-        """Of kind "fetch": path, offset and length of a row."""
+        """Of kind "fetch" and "digest": path, offset and length of a row."""
         paths, offsets, lengths = (p.decode() for p in self.parameters)
         names = re.findall(r'"((?:[^"\\]|\\.)*)"', paths)
         return names[index], int(offsets[1:-1].split(",")[index]), int(lengths[1:-1].split(",")[index])
@@ -54,7 +55,7 @@ class Row:
     @property
     def path(self) -> str:
         kind = self.request.kind
-        return self.request.range(self.index)[0] if kind == "fetch" else self.request.path if kind == "read" else ""
+        return self.request.range(self.index)[0] if kind in ("fetch", "digest") else self.request.path if kind == "read" else ""
 
 
 def message(kind: bytes, body: bytes = b"") -> bytes:

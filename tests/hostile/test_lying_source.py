@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import pytest
 
 from harness import environment as envm
-from harness import scenario, tree
+from harness import oracle, scenario, tree
 from harness.hostile_source import (Cut, Greeting, HostileSource, Lie, Messages, Rows, data_row, error_response, hang_up,
                                     message)
 from harness.tools import Run
@@ -365,6 +365,33 @@ def test_chunk(prepared, victim, tool, what, where):
     refused(prepared, victim, tool, chunk(change, where), says)
 
 
+DIGESTS = {
+    "of-31-bytes": (lambda r: [[r.fields[0], r.fields[1][:-1]]], "unexpected digest"),
+    "of-33-bytes": (lambda r: [[r.fields[0], r.fields[1] + b"x"]], "unexpected digest"),
+    "empty": (lambda r: [[r.fields[0], b""]], "unexpected digest"),
+    "of-64-MiB": (lambda r: [[r.fields[0], b"x" * (64 << 20)]], "unexpected digest"),
+    "next-number": (lambda r: [[struct.pack("!q", r.index + 2), r.fields[1]]], "unexpected row number"),
+    "twice": (lambda r: [r.fields, r.fields], "unexpected row"),
+    "not-at-all": (lambda r: [], "unexpected (row number|end of rows)"),
+    "one-column": (lambda r: [[r.fields[0]]], "unexpected"),
+}
+
+
+@pytest.mark.parametrize("what", DIGESTS)
+def test_digest(prepared, victim, tool, what):
+    change, says = DIGESTS[what]
+    before_fence(prepared, victim, tool, Rows("digest", change, first), says)
+
+
+@pytest.mark.parametrize("what", [None, bytes(32)], ids=["gone", "zeros"])
+def test_digest_of_other_content(prepared, victim, tool, what):
+    """Then the files are copied."""
+    lie = Rows("digest", lambda row: [[row.fields[0], what]])
+    assert attack(prepared, victim, tool, lie).run.status == 0
+    victim.make_standby(prepared.source)  # not of the liar, who is gone
+    oracle.light(victim, prepared.source)
+
+
 def test_rows_without_end(prepared, victim, tool):
     rows = [data_row([struct.pack("!q", n + 1), b"x"]) for n in range(1 << 17)]
     refused(prepared, victim, tool, Messages("fetch", rows, silent=False), "longer than asked|more rows|unexpected")
@@ -561,7 +588,7 @@ def test_history(prepared, victim, tool, what):
 NASTY = b"\x1b[2J\x1b]0;owned\x07\r\nfake: done " + b"\x80\xff" * 10
 
 
-@pytest.mark.parametrize("kind", ["session", "incarnation", "identity", "read", "list", "fetch"])
+@pytest.mark.parametrize("kind", ["session", "incarnation", "identity", "read", "list", "fetch", "digest"])
 def test_error_text(prepared, victim, tool, kind):
     lie = Messages(kind, [error_response(NASTY * 100)])
     refused(prepared, victim, tool, lie, "query on the source server failed")
@@ -684,7 +711,7 @@ MESSAGES = {
 }
 
 
-@pytest.mark.parametrize("kind", ["read", "fetch"])
+@pytest.mark.parametrize("kind", ["read", "fetch", "digest"])
 @pytest.mark.parametrize("what", MESSAGES)
 def test_message(prepared, victim, tool, what, kind):
     """In the midst of an answer that goes on."""
