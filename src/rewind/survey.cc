@@ -102,14 +102,21 @@ void ReadChanges(WalReader& reader, const CheckPointRecord& start, Lsn end, Rewi
   facts->copies = replayed;
 }
 
-// Where the chain from the fork's last common record backwards says that replay begins.
+// The last checkpoint before the fork, or the own one if that is before it: the start is not later
+// than that, and gigabytes need not be walked through backwards.
+CheckPointRecord CommonCheckPoint(WalReader& reader, const CheckPointRecord& own,
+                                  const RewindFacts& facts) {
+  if (own.lsn <= facts.last_common_record) return own;
+  return FindCheckPoint(reader, facts.last_common_record, facts.target_control.version());
+}
+
+// Where replay begins.
 CheckPointRecord FindStart(WalReader& reader, const CheckPointRecord& own,
                            const ControlFile& source_control, const RewindFacts& facts) {
-  const PgVersion& version = facts.target_control.version();
-  const CheckPointRecord common = FindCheckPoint(reader, facts.last_common_record, version);
+  const CheckPointRecord common = CommonCheckPoint(reader, own, facts);
   const CheckPointRecord chosen = ChooseStart(common, own, source_control);
   CheckStartIsHere(reader, chosen, common);
-  return ReadCheckPoint(reader, chosen.lsn, version);
+  return ReadCheckPoint(reader, chosen.lsn, facts.target_control.version());
 }
 
 void CheckLastCommonRecord(WalReader& reader, RewindSource& source, const RewindFacts& facts) {

@@ -27,6 +27,7 @@ class FakeSource : public RewindSource {
   SourceIdentity identity;
   // Runs without the lock, before each request is answered; may throw.
   std::function<void(const FetchRequest&)> on_fetch;
+  std::function<void(const FetchRequest&)> on_digest;  // likewise
   std::function<void()> on_open;
   std::function<void()> on_identify;
   // Answers with at most this many bytes.
@@ -89,7 +90,7 @@ class FakeSource : public RewindSource {
     }
     void Digest(std::span<const FetchRequest> batch, const DigestSink& sink) override {
       for (const FetchRequest& request : batch) {
-        if (source_.on_fetch) source_.on_fetch(request);
+        if (source_.on_digest) source_.on_digest(request);
         ++source_.digests;
         const auto data = source_.Slice(request);
         sink(request, data ? std::optional(ComputeSha256(AsBytes(*data))) : std::nullopt);

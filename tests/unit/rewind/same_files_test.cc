@@ -152,7 +152,7 @@ TEST_F(SameFiles, AFailureOfAnyConnectionIsTold) {
   const std::string content(4 << 20, 'x');
   for (int i = 0; i < 10; ++i) OnBoth("f" + std::to_string(i), content, content);
   const auto caller = std::this_thread::get_id();
-  source_.on_fetch = [&](const FetchRequest&) {
+  source_.on_digest = [&](const FetchRequest&) {
     if (std::this_thread::get_id() != caller) throw Error(ErrorKind::kUnavailable, "lost");
   };
   EXPECT_THROW(Compare({.connections = 3}), Error);
