@@ -61,14 +61,23 @@ class Bench:
             for tool in self.rivals if number % 2 == 0 else reversed(self.rivals):
                 runs[tool.name].append(self.timed(tool))
         counts = {tool.name: self.counted(tool) for tool in self.rivals}
-        self.verify()
+        rates = self.engine_rates() if self.scenario.rates else {}
+        phases = self.verify()
         return {
             "name": self.scenario.name, "title": self.scenario.title,
             "target_bytes": sum(p.lstat().st_blocks * 512 for p in self.primary.data.rglob("*")),
             "files": sum(1 for p in self.primary.data.rglob("*") if p.is_file()),
             "tools": {name: {"runs": each, "median": {key: statistics.median(run[key] for run in each) for key in each[0]},
                              **counts[name]} for name, each in runs.items()},
+            "phases": phases, **rates,
         }
+
+    def engine_rates(self) -> dict:
+        """Decoding and fetching by themselves (engine_rate.cc)."""
+        program = tools.built(self.root, "PG_REJOIN_ENGINE_RATE", "engine_rate")
+        scan = envm.run([program, "scan", self.primary.data], timeout=600)
+        fetch = envm.run([program, "fetch", self.source.conninfo("rewind_user"), self.source.data, "4"], timeout=600)
+        return {"engine": {**json.loads(scan.stdout), **json.loads(fetch.stdout)}}
 
     def node(self) -> Cluster:
         node = Cluster(self.root, 15, "r", settings=self.primary.settings)
@@ -107,15 +116,15 @@ class Bench:
         summary.touch(mode=0o666)
         summary.chmod(0o666)
         strace = ("strace", "--seccomp-bpf", "-f", "-qq", "-c", "-e", f"trace={measure.SYNCS}", "-o", summary)
-        ours = tool is self.rivals[0]
-        output = measure.rewind(tool, self.work, self.through(proxy), *(["--debug"] if ours else []), wrapper=strace)["output"]
+        measure.rewind(tool, self.work, self.through(proxy), wrapper=strace)
         proxy.close()
-        found = {"bytes_received": proxy.received, "connections": proxy.connections, "syncs": measure.syncs(summary.read_text())}
-        return {**found, "phases": measure.phases(output)} if ours else found
+        return {"bytes_received": proxy.received, "connections": proxy.connections, "syncs": measure.syncs(summary.read_text())}
 
-    def verify(self) -> None:
+    def verify(self) -> dict:
+        """One more run of ours, whose phases are told, and whose result is compared."""
         measure.restore(self.primary.data, self.work)
-        measure.rewind(self.rivals[0], self.work, self.source.conninfo("rewind_user"))
+        proxy = self.open_proxy() if self.scenario.far else None
+        output = measure.rewind(self.rivals[0], self.work, self.through(proxy), "--debug")["output"]
         oracle.settle(self.source)
         node = self.node()
         try:
@@ -126,6 +135,9 @@ class Bench:
                 raise SystemExit(f"the rewound node differs from the source: {found}")
         finally:
             node.kill()
+            if proxy:
+                proxy.close()
+        return measure.phases(output)
 
 
 def arguments() -> argparse.Namespace:

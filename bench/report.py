@@ -58,8 +58,13 @@ def details(scenario: dict) -> list:
     for title, figure, form in FIGURES:
         a, b = figure(ours), figure(theirs)
         lines.append(f"| {title} | {form(a)} | {form(b)} | {f'{b / a:.1f}' if a else '-'} |")
-    spent = ", ".join(f"{name} {value:.2f} s" for name, value in ours["phases"].items() if value >= 0.005)
-    return [*lines, "", f"Phases of ours, in the run that was counted: {spent}."]
+    spent = ", ".join(f"{name} {value:.2f} s" for name, value in scenario["phases"].items() if value >= 0.005)
+    if engine := scenario.get("engine"):
+        share = engine["fetch_bytes_per_second"] / engine["bare_fetch_bytes_per_second"]
+        lines += ["", f"By themselves: WAL is decoded at {engine['wal_bytes_per_second'] / 1e9:.2f} GB/s on one core; {engine['connections']}"
+                  f" connections fetch {engine['fetch_bytes_per_second'] / 1e9:.2f} GB/s, {share:.0%} of what bare connections do"
+                  f" ({engine['bare_fetch_bytes_per_second'] / 1e9:.2f} GB/s)."]
+    return [*lines, "", f"Phases of ours, in one run: {spent}."]
 
 
 def markdown(results: dict) -> str:

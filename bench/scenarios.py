@@ -33,6 +33,7 @@ class Scenario:
     settings: dict = field(default_factory=dict)
     delay_s: float = 0.0  # of the link to the source, each way
     rate: float = 0.0  # bytes in a second
+    rates: bool = False  # decoding and fetching are measured by themselves, too
 
     @property
     def far(self) -> bool:
@@ -174,7 +175,7 @@ def bulk_load(nodes: list, size: float) -> None:
 SCENARIOS = [
     Scenario("S1", "tiny divergence, 100,000 small relations", small_relations, few_rows,
              settings={"max_locks_per_transaction": "4096"}),
-    Scenario("S2", "OLTP on both sides", accounts(200), oltp(30), before=lambda node, size: oltp(10)([node], size)),
+    Scenario("S2", "OLTP on both sides", accounts(200), oltp(30), before=lambda node, size: oltp(10)([node], size), rates=True),
     Scenario("S3", "crashed, gigabytes of WAL since the checkpoint", accounts(50), oltp(5), before=rewrite_accounts, stop="kill",
              settings={"max_wal_size": "32GB", "wal_keep_size": "32GB"}),
     Scenario("S4", "source keeps gigabytes of WAL from before the fork", accounts(10), oltp(3), before=messages,
