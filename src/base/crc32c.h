@@ -1,5 +1,6 @@
 // CRC-32C (Castagnoli) as Postgres computes it: INIT_CRC32C .. COMP_CRC32C .. FIN_CRC32C
-// (src/include/port/pg_crc32c.h). The work is done by ISA-L.
+// (src/include/port/pg_crc32c.h). The work is done by ISA-L, and by the processor where inputs are
+// short.
 #pragma once
 
 #include <cstdint>
