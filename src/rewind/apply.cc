@@ -57,6 +57,7 @@ RewindRun::RewindRun(TargetDirectory& target, RewindSource& source, const Rewind
       wal_(source, target, facts, identity_.history),
       copied_(target, identity_.history, facts.blocks.blocks_per_segment()),
       kept_blocks_(facts.blocks.blocks_per_segment()),
+      copies_(facts.copies),
       staged_to_(facts.fork.lsn) {}
 
 void RewindRun::Prepare() {
@@ -71,11 +72,13 @@ void RewindRun::Prepare() {
                             facts_.target_control.wal_segment_size());
   }
   StageWal(identity_.flush_lsn);
-  DatabaseCopies copies = facts_.copies;
   FirstReferences first_references(facts_.blocks.blocks_per_segment());
   // Replay goes at least to here: the flush position was read before this WAL.
-  input.created_on_source = ScanWal(identity_.flush_lsn, &copies, &first_references).created;
-  input.database_copies = copies.copies;
+  progress_.Phase("reading WAL");
+  source_scan_ = wal_.Scan(identity_.flush_lsn, &copies_, &first_references);
+  CheckScanned(identity_.flush_lsn);
+  input.created_on_source = source_scan_.created;
+  input.database_copies = copies_.copies;
   if (!options_.copy_replayed_blocks) input.source_references = &first_references;
   CheckArchive(facts_.fork.lsn, identity_.flush_lsn);
   if (resumed_) kept_blocks_ = copied_.Read(input.target_files);
@@ -98,8 +101,10 @@ Lsn RewindRun::Carry(const NoteCuts& note_cuts) {
   // After the last byte: every page that was copied has a position below this.
   const Lsn flush = IdentifyAgain().flush_lsn;
   StageWal(flush);
-  DatabaseCopies copies = facts_.copies;
-  const Lsn end = ScanWal(flush, &copies, nullptr).end;
+  progress_.Phase("reading WAL");
+  source_scan_ = wal_.ContinueScan(source_scan_, flush, &copies_);
+  CheckScanned(flush);
+  const Lsn end = source_scan_.end;
   CheckArchive(identity_.flush_lsn, flush);
   KillPoint("wal-staged");
   InstallWal(end);
@@ -114,17 +119,14 @@ void RewindRun::StageWal(Lsn flush) {
     progress_.Expect(flush - staged_to_);
     staged_to_ = flush;
   }
-  wal_.Stage(flush, {options_.connections, options_.stop,
-                     [this](uint64_t bytes) { progress_.Done(bytes); }});
+  wal_.Stage(flush, source_scan_, {options_.connections, options_.stop, [this](uint64_t bytes) {
+                                     progress_.Done(bytes);
+                                   }});
 }
 
-SourceScan RewindRun::ScanWal(Lsn flush, DatabaseCopies* copies,
-                              FirstReferences* first_references) {
-  progress_.Phase("reading WAL");
-  SourceScan scan = wal_.Scan(flush, copies, first_references);
-  CheckSourceScan(scan, facts_.fork.lsn, flush);
-  copies->CheckTemplatesUntouched();
-  return scan;
+void RewindRun::CheckScanned(Lsn flush) const {
+  CheckSourceScan(source_scan_, facts_.fork.lsn, flush);
+  copies_.CheckTemplatesUntouched();
 }
 
 void RewindRun::CheckArchive(Lsn begin, Lsn flush) const {

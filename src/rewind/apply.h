@@ -43,7 +43,7 @@ class RewindRun {
 
  private:
   void StageWal(Lsn flush);
-  SourceScan ScanWal(Lsn flush, DatabaseCopies* copies, FirstReferences* first_references);
+  void CheckScanned(Lsn flush) const;
   void CheckArchive(Lsn begin, Lsn flush) const;
   void CompareFiles();
   void CheckSpace() const;
@@ -76,6 +76,8 @@ class RewindRun {
   CopiedBlocks copied_;
   BlockRefTable kept_blocks_;  // of earlier attempts
   RewindPlan plan_;
+  SourceScan source_scan_;       // of the WAL that was staged then
+  DatabaseCopies copies_;        // of the target's WAL up to the fork and the source's
   Lsn staged_to_;                // where fetching WAL has got to
   std::set<std::string> grown_;  // relation files that GrowRelations() made longer
 };

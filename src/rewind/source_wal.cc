@@ -163,7 +163,7 @@ void SourceWal::StageForReplay() {
   }
 }
 
-void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
+void SourceWal::Stage(Lsn flush, const SourceScan& known, const SourceWalOptions& options) {
   if (!line_begun_) BeginLine();
   if (!installed_) {
     StageForReplay();
@@ -171,7 +171,7 @@ void SourceWal::Stage(Lsn flush, const SourceWalOptions& options) {
   }
   DatabaseCopies ignored;
   // Records are proof of their own bytes: whatever decodes need not be fetched again.
-  const Lsn have = Scan(flush, &ignored, nullptr).end;
+  const Lsn have = ContinueScan(known, flush, &ignored).end;
   if (flush > have && flush - have > target_.FileSystemOf(kLinePath).free_bytes) {
     throw Error(ErrorKind::kNotRewindable,
                 fmt::format("the source's WAL from {} to {} needs more disk space than there is",
@@ -225,15 +225,27 @@ bool SourceWal::StagedIsTheirs(Lsn flush) const {
   return CompareRecord(source_, history_, layout, ReadRecordAt(reader, last)) == SameRecord::kSame;
 }
 
+// Replay would stop at a page of any other timeline.
+WalLayout SourceWal::StagedLayout() const {
+  WalLayout layout = LayoutOf(facts_.target_control);
+  for (const TimelineEntry& entry : history_.entries()) layout.timelines.push_back(entry.tli);
+  return layout;
+}
+
 SourceScan SourceWal::Scan(Lsn flush, DatabaseCopies* copies,
                            FirstReferences* first_references) const {
   LocalWalFiles files = OpenStaged();
-  // Replay would stop at a page of any other timeline.
-  WalLayout layout = LayoutOf(facts_.target_control);
-  for (const TimelineEntry& entry : history_.entries()) layout.timelines.push_back(entry.tli);
-  WalReader reader(files, layout);
+  WalReader reader(files, StagedLayout());
   return ScanSourceWal(reader, fork_.lsn, flush, facts_.target_control.version(), copies,
                        first_references);
+}
+
+SourceScan SourceWal::ContinueScan(const SourceScan& known, Lsn flush,
+                                   DatabaseCopies* copies) const {
+  LocalWalFiles files = OpenStaged();
+  WalReader reader(files, StagedLayout());
+  return ContinueSourceScan(reader, known, fork_.lsn, flush, facts_.target_control.version(),
+                            copies);
 }
 
 void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive,

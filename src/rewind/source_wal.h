@@ -42,7 +42,8 @@ class SourceWal {
   // also one that was killed before its journal, is reused as far as it decodes. The first
   // segment's part before the fork is the target's own. Segments before it that the target's pg_wal
   // lacks are fetched from its archive.
-  void Stage(Lsn flush, const SourceWalOptions& options);
+  // known: what Scan() has told before; {}: nothing.
+  void Stage(Lsn flush, const SourceScan& known, const SourceWalOptions& options);
   // Fetches what the source has flushed since Stage() or Fetch() got to from. Nothing relies on it:
   // another Stage() fetches what is missing.
   void Fetch(Lsn from, Lsn flush, const SourceWalOptions& options);
@@ -50,6 +51,8 @@ class SourceWal {
   bool StagedIsTheirs(Lsn flush) const;
   // Reads the staged WAL from the fork. first_references: nullptr where nobody asks.
   SourceScan Scan(Lsn flush, DatabaseCopies* copies, FirstReferences* first_references) const;
+  // The same, going on where known ended.
+  SourceScan ContinueScan(const SourceScan& known, Lsn flush, DatabaseCopies* copies) const;
 
   // Recovery asks the archive before pg_wal, and for the newest timeline that there is. Throws
   // Error(kNotRewindable) where what it has of source's line from begin to flush, or a history file
@@ -66,6 +69,7 @@ class SourceWal {
   void BeginLine();
   std::string SourceName(uint64_t segment) const;
   LocalWalFiles OpenStaged() const;
+  WalLayout StagedLayout() const;
   void CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive, Lsn flush) const;
   std::vector<std::string> NamesForReplay(uint64_t segment) const;
   void StageForReplay();

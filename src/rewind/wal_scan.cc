@@ -120,19 +120,33 @@ void ScanTargetWal(WalReader& reader, Lsn start, Lsn end, RewindFacts* facts) {
   }
 }
 
-SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
-                         DatabaseCopies* copies, FirstReferences* first_references) {
-  SourceScan scan;
-  scan.end = start;
-  reader.Seek(start);
-  while (scan.end < flush) {
+namespace {
+
+void Mark(Lsn record, SourceScan* scan) {
+  if (record.value / kWalPieceBytes == scan->piece_begin.value / kWalPieceBytes) return;
+  scan->piece_before_begin = scan->piece_begin;
+  scan->piece_begin = record;
+}
+
+// From the record at position on; records before known_end only have to be there.
+void ScanOn(WalReader& reader, Lsn position, Lsn flush, const PgVersion& version,
+            DatabaseCopies* copies, FirstReferences* first_references, SourceScan* scan) {
+  const Lsn known_end = scan->end;
+  reader.Seek(position);
+  scan->end = position;
+  scan->complete = false;
+  while (scan->end < flush) {
     const auto next = reader.Next();
     if (const auto* stop = std::get_if<EndOfWal>(&next)) {
-      scan.complete = IsUnfinishedRecord(*stop, flush);
-      return scan;
+      scan->complete = IsUnfinishedRecord(*stop, flush);
+      return;
     }
     const WalRecord& record = *std::get<const WalRecord*>(next);
     if (record.end > flush) break;
+    scan->last_record = record.start;
+    scan->end = record.end;
+    Mark(record.start, scan);
+    if (record.start < known_end) continue;
     const RecordEffect effect = EffectOf(record, version);
     if (const auto* fpw = std::get_if<FullPageWritesEffect>(&effect); fpw && !fpw->on) {
       throw Error(ErrorKind::kNotRewindable,
@@ -141,15 +155,29 @@ SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersio
                   "Keep it on there. This target has to be cloned anew.");
     }
     if (const auto* create = std::get_if<CreateRelationEffect>(&effect)) {
-      scan.created.insert(create->locator);
+      scan->created.insert(create->locator);
     }
     copies->Visit(record, effect);
     if (first_references != nullptr) first_references->Visit(record);
-    scan.last_record = record.start;
-    scan.end = record.end;
   }
-  scan.complete = true;
+  scan->complete = true;
+}
+
+}  // namespace
+
+SourceScan ScanSourceWal(WalReader& reader, Lsn start, Lsn flush, const PgVersion& version,
+                         DatabaseCopies* copies, FirstReferences* first_references) {
+  SourceScan scan;
+  ScanOn(reader, start, flush, version, copies, first_references, &scan);
   return scan;
+}
+
+SourceScan ContinueSourceScan(WalReader& reader, SourceScan before, Lsn start, Lsn flush,
+                              const PgVersion& version, DatabaseCopies* copies) {
+  const Lsn from = before.piece_before_begin.valid() ? before.piece_before_begin : start;
+  before.piece_begin = before.piece_before_begin = {};
+  ScanOn(reader, from, flush, version, copies, nullptr, &before);
+  return before;
 }
 
 void CheckSourceScan(const SourceScan& scan, Lsn fork, Lsn flush) {

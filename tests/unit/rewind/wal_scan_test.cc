@@ -116,6 +116,70 @@ TEST_F(SourceScanTest, MissingOrDamagedWalIsNotComplete) {
   EXPECT_FALSE(Scan(cut, flush).complete);
 }
 
+class ContinuedScan : public SourceScanTest {
+ protected:
+  ContinuedScan() {
+    for (uint32_t i = 0; i < 400; ++i) {
+      if (i % 20 == 0) AppendDatabaseCopy(i);
+      wal_.AppendOfSize(100 + i * 37 % 6000);
+    }
+  }
+  void AppendDatabaseCopy(uint32_t database) {
+    std::string data;
+    for (const uint32_t oid : {database, 1663u, 1u, 1663u}) Put(&data, oid);
+    wal_.Append({.rmgr = kRmgrDbase, .main_data = data});
+  }
+  SourceScan Continue(WalBuilder& wal, const SourceScan& known, Lsn flush) {
+    WalReader reader(wal, wal.layout());
+    return ContinueSourceScan(reader, known, kStart, flush, WalVersion(15), &copies_);
+  }
+  DatabaseCopies copies_;
+};
+
+TEST_F(ContinuedScan, InAnyStepsIsTheWholeAndCountsOnce) {
+  const SourceScan whole = Scan(wal_, wal_.end());
+  for (const uint64_t step : {5'000u, 100'000u, 300'000u, 700'000u, 5'000'000u}) {
+    copies_ = {};
+    SourceScan scan;
+    for (Lsn flush = kStart; flush < wal_.end();) {
+      flush = std::min(flush + step, wal_.end());
+      WalBuilder staged = UpTo(wal_, flush);
+      scan = Continue(staged, scan, flush);
+      ASSERT_TRUE(scan.complete) << step << ' ' << flush.ToString();
+    }
+    EXPECT_EQ(scan.end, whole.end);
+    EXPECT_EQ(scan.last_record, whole.last_record);
+    EXPECT_EQ(copies_.copies.size(), 20u) << step;
+  }
+}
+
+// Fetching more writes the page again on which the last scan ended.
+TEST_F(ContinuedScan, WhatMayHaveBeenWrittenAgainIsProvenAgain) {
+  for (const uint64_t bytes : {600'000u, 800'000u, 1'000'000u}) {
+    const Lsn first = kStart + bytes;
+    WalBuilder staged = UpTo(wal_, first);
+    const SourceScan known = Continue(staged, {}, first);
+    for (const uint64_t back : {uint64_t{0}, first.value % kPage, 2 * kPage}) {
+      WalBuilder damaged = wal_;
+      damaged.Xor(Lsn{first.value - back + 30}, 0x10);
+      const SourceScan scan = Continue(damaged, known, wal_.end());
+      EXPECT_FALSE(scan.complete) << bytes << ' ' << back;
+      EXPECT_LE(scan.end.value, first.value - back + 30);
+    }
+  }
+}
+
+TEST_F(ContinuedScan, GoesOnWhereADamagedOneStopped) {
+  const Lsn first = kStart + 900'000;
+  WalBuilder staged = UpTo(wal_, first);
+  const SourceScan known = Continue(staged, {}, first);
+  WalBuilder damaged = wal_;
+  damaged.Xor(Lsn{first.value - 20'000}, 0x10);
+  const SourceScan broken = Continue(damaged, known, wal_.end());
+  ASSERT_FALSE(broken.complete);
+  EXPECT_EQ(Continue(wal_, broken, wal_.end()).end, wal_.end());
+}
+
 TEST_F(SourceScanTest, AnAbsurdLengthDoesNotHideWhatIsMissing) {
   for (int i = 0; i < 100; ++i) wal_.AppendOfSize(4000);
   const Lsn victim = wal_.AppendOfSize(4000);
