@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +14,38 @@ from harness import environment as envm
 from harness.cluster import Cluster
 from harness.tools import Tool
 
-SYNCS = "fsync,fdatasync,sync_file_range,syncfs,sync"
+# sync_file_range, which pg_rewind calls once for each file before that, waits for nothing.
+SYNCS = "fsync,fdatasync,syncfs,sync"
+
+
+class PeakMemory:
+    """The largest resident set of a process or one of its children, looked at a hundred times a second: what wait4() tells
+    is at least that of the program that started it."""
+
+    def __init__(self, pid: int):
+        self.pid, self.peak_bytes = pid, 0
+        self.ended = threading.Event()
+        self.watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self.watcher.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.ended.set()
+        self.watcher.join()
+
+    def _watch(self) -> None:
+        while not self.ended.wait(0.01):
+            pids = [self.pid]
+            for pid in pids:
+                try:
+                    status = Path(f"/proc/{pid}/status").read_text()
+                    pids += Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                except OSError:  # it has ended
+                    continue
+                if found := re.search(r"VmHWM:\s+(\d+) kB", status):
+                    self.peak_bytes = max(self.peak_bytes, int(found[1]) * 1024)
 
 
 def restore(pristine: Path, work: Path) -> None:
@@ -24,18 +56,19 @@ def restore(pristine: Path, work: Path) -> None:
 
 def rewind(tool: Tool, data: Path, conninfo: str, *options: str, wrapper: tuple = ()) -> dict:
     """Wall time, CPU, peak memory and writes of the tool and its children (pg_rewind runs single-user PostgreSQL after a
-    crash; the peak is that of the largest process)."""
+    crash). What counts as written is what was made dirty in the page cache."""
     args = [*wrapper, *tool.args(data, conninfo, "-R", *options)]
     begin = time.monotonic()
     with subprocess.Popen([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                           env=envm.clean_env(), **envm.plain_user()) as process:
-        output = process.stdout.read().decode(errors="replace")
+        with PeakMemory(process.pid) as memory:
+            output = process.stdout.read().decode(errors="replace")
         _, status, usage = os.wait4(process.pid, 0)
         seconds = time.monotonic() - begin
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise SystemExit(f"{tool.name} failed with {process.returncode}:\n{output}")
-    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "max_rss_bytes": usage.ru_maxrss * 1024,
+    return {"seconds": seconds, "cpu_seconds": usage.ru_utime + usage.ru_stime, "max_rss_bytes": memory.peak_bytes,
             "bytes_written": usage.ru_oublock * 512, "output": output}
 
 

@@ -74,7 +74,7 @@ class Proxy:
         wire = deque()  # (arrives at, data)
         on_wire = 0
         open_end = True
-        with selectors.DefaultSelector() as selector:
+        with selectors.SelectSelector() as selector:  # epoll waits whole milliseconds
             selector.register(source, selectors.EVENT_READ)
             try:
                 while open_end or wire:

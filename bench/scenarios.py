@@ -16,9 +16,9 @@ from harness.cluster import Cluster, template
 BASE = {
     "shared_buffers": "512MB", "max_wal_size": "4GB", "wal_keep_size": "2GB", "checkpoint_timeout": "30min",
     "autovacuum_naptime": "10s", "wal_compression": "off", "maintenance_work_mem": "256MB",
-    # Set-up is not what is measured.
-    "fsync": "off",
 }
+# Set-up is not what is measured.
+HASTY = {"fsync": "off"}
 DATABASE = "bench"
 
 
@@ -29,7 +29,7 @@ class Scenario:
     furnish: Callable[[Cluster, float], None]
     after: Callable[[list, float], None]  # [old primary, new primary]
     before: Callable[[Cluster, float], None] = lambda node, size: None
-    stop: str = "immediate"
+    stop: str = "fast"  # how the old primary ends; pg_rewind runs crash recovery after any other way
     settings: dict = field(default_factory=dict)
     delay_s: float = 0.0  # of the link to the source, each way
     rate: float = 0.0  # bytes in a second
@@ -42,9 +42,11 @@ class Scenario:
     def prepare(self, root: Path, size: float, say: Callable[[str], None]) -> tuple:
         """The old primary, stopped and diverged, and the running new one."""
         settings = {**BASE, **self.settings}
-        primary = Cluster(root, 15, "p", settings=settings)
-        standby = Cluster(root, 15, "s", settings=settings)
+        primary = Cluster(root, 15, "p", settings={**settings, **HASTY})
+        standby = Cluster(root, 15, "s", settings={**settings, **HASTY})
         envm.copy_tree(template(root / "templates", 15, checksums=True), primary.data)
+        # In the file, too: the server that pg_rewind starts for crash recovery reads nothing else.
+        primary.append_conf("\n".join(f"{name} = '{value}'" for name, value in settings.items()))
         primary.start()
         primary.sql(f"CREATE DATABASE {DATABASE}")
         say("makes the data")
@@ -62,7 +64,7 @@ class Scenario:
         standby.sql("CHECKPOINT")  # pg_rewind 15 reads the timeline from the last one
         say("writes on both sides")
         self.after([primary, standby], size)
-        primary.stop(self.stop)
+        primary.stop(self.stop, timeout=300)
         standby.sql("CHECKPOINT")
         return primary, standby
 
