@@ -50,9 +50,10 @@ void AddLogOptions(CLI::App* command, LogOptions* options) {
 CLI::Option* AddMaxRateOption(CLI::App* command, uint64_t* max_rate_kb) {
   const std::map<std::string, uint64_t> units = {{"k", 1}, {"M", 1024}, {"G", 1024 * 1024}};
   return command
-      ->add_option("--max-rate", *max_rate_kb,
-                   "most that is copied from the source, in kB a second, or with suffix k, M or G "
-                   "(default: no limit)")
+      ->add_option(
+          "--max-rate", *max_rate_kb,
+          "most that is copied from the source, but for WAL, in kB a second, or with suffix k, "
+          "M or G (default: no limit)")
       ->type_name("RATE")
       ->check(CLI::Range(uint64_t{32}, uint64_t{1} << 40).description(""))
       ->transform(

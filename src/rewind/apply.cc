@@ -135,8 +135,10 @@ void RewindRun::CheckArchive(Lsn begin, Lsn flush) const {
   wal_.CheckArchive(options_.recovery_archive, begin, flush);
 }
 
+// Not in a second attempt: where the first one's sync has failed, what it wrote may be in memory
+// only, and nothing would write it again (a failed sync leaves clean pages behind).
 void RewindRun::CompareFiles() {
-  if (options_.copy_same_files) return;
+  if (options_.copy_same_files || resumed_) return;
   progress_.Phase("comparing files");
   KeepSameFiles(target_, source_, {options_.connections, options_.stop}, &plan_);
 }
@@ -330,7 +332,8 @@ void RewindRun::ApplyShortfall(const CopyShortfall& shortfall,
 SourceIdentity RewindRun::IdentifyAgain() {
   SourceIdentity now = source_.Identify();
   if (now.in_recovery != identity_.in_recovery || now.incarnation != identity_.incarnation ||
-      now.system_identifier != identity_.system_identifier || now.history != identity_.history) {
+      now.system_identifier != identity_.system_identifier || now.history != identity_.history ||
+      now.flush_lsn < identity_.flush_lsn) {
     throw Error(ErrorKind::kSourceChanged,
                 "the source restarted or changed its role while it was copied",
                 "Run again: the rewind is resumed.");
@@ -364,7 +367,8 @@ void RewindRun::Sync() {
 void RewindRun::SyncTouched() {
   std::set<std::string> directories = {".", "pg_wal", "pg_wal/archive_status"};
   for (const PlanEntry& entry : plan_.entries) {
-    if (entry.action == FileAction::kKeep) continue;
+    // No shutdown of the server has flushed what is not PostgreSQL's.
+    if (entry.action == FileAction::kKeep && !entry.same) continue;
     if (entry.action != FileAction::kRemove) target_.SyncPath(entry.path, entry.type);
     const size_t slash = entry.path.rfind('/');
     if (slash != std::string::npos) directories.insert(entry.path.substr(0, slash));

@@ -458,6 +458,7 @@ void KeepEntries(const std::vector<PlanEntry*>& entries, RewindPlan* plan) {
     plan->bytes_to_copy -= entry->bytes_to_copy;
     entry->action = FileAction::kKeep;
     entry->reason = kSameReason;
+    entry->same = true;
     entry->bytes_to_copy = 0;
   }
   Order(&plan->entries);

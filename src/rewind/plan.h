@@ -38,6 +38,7 @@ struct PlanEntry {
   uint64_t bytes_to_copy = 0;
   bool on_target = false;      // there is something under this name now
   bool whole = false;          // kCopyBlocks: nothing of it stays the target's own
+  bool same = false;           // kKeep: was to be copied, but the source's has the same content
   std::vector<BlockRun> runs;  // kCopyBlocks: within the segment file, ascending, disjoint
 };
 

@@ -28,27 +28,21 @@ bool IsCandidate(const PlanEntry& entry) {
          entry.source_size >= kFileBytesMin && !ParseRelationPath(entry.path);
 }
 
-// The last piece asks for one byte more than the target has: a file that has grown since it was
-// listed is not the same.
-std::vector<FetchRequest> PiecesOf(const PlanEntry& entry) {
-  std::vector<FetchRequest> pieces;
-  for (uint64_t offset = 0; offset < entry.source_size; offset += kPieceBytes) {
-    const uint64_t left = entry.source_size - offset;
-    const bool last = left <= kPieceBytes;
-    pieces.push_back({entry.path, offset, last ? static_cast<uint32_t>(left) + 1 : kPieceBytes});
-  }
-  return pieces;
-}
-
 // Compares its share of the files on one connection.
 class Comparison {
  public:
   Comparison(const TargetDirectory& target, SourceReader& reader, std::stop_token stop)
       : target_(target), reader_(reader), stop_(std::move(stop)), buffer_(kPieceBytes + 1) {}
 
-  void Add(PlanEntry* entry) {
-    for (FetchRequest& piece : PiecesOf(*entry)) {
-      pieces_.push_back(std::move(piece));
+  // The last piece asks for one byte more than the target has: a file that has grown since it was
+  // listed is not the same.
+  void Add(const PlanEntry* entry) {
+    for (uint64_t offset = 0; offset < entry->source_size && !IsDifferent(entry);
+         offset += kPieceBytes) {
+      const uint64_t left = entry->source_size - offset;
+      const bool last = left <= kPieceBytes;
+      pieces_.push_back(
+          {entry->path, offset, last ? static_cast<uint32_t>(left) + 1 : kPieceBytes});
       owners_.push_back(entry);
       if (pieces_.size() >= kBatchPieces) CompareBatch();
     }
@@ -60,14 +54,19 @@ class Comparison {
   }
 
  private:
+  // Of the entry that is compared now.
+  bool IsDifferent(const PlanEntry* entry) const {
+    return !different_.empty() && different_.back() == entry;
+  }
+
   void CompareBatch() {
     if (stop_.stop_requested()) throw Error(ErrorKind::kUnavailable, "interrupted");
     size_t index = 0;
     // While this side digests a piece, the source goes on with the next.
     reader_.Digest(pieces_, [&](const FetchRequest& piece, const std::optional<Sha256>& theirs) {
       const PlanEntry* entry = owners_[index++];
-      const bool known = !different_.empty() && different_.back() == entry;
-      if (!known && (!theirs || *theirs != DigestOfOurs(piece))) different_.push_back(entry);
+      const bool same = !IsDifferent(entry) && theirs && *theirs == DigestOfOurs(piece);
+      if (!same && !IsDifferent(entry)) different_.push_back(entry);
     });
     pieces_.clear();
     owners_.clear();

@@ -244,8 +244,12 @@ SourceScan SourceWal::ContinueScan(const SourceScan& known, Lsn flush,
                                    DatabaseCopies* copies) const {
   LocalWalFiles files = OpenStaged();
   WalReader reader(files, StagedLayout());
-  return ContinueSourceScan(reader, known, fork_.lsn, flush, facts_.target_control.version(),
-                            copies);
+  SourceScan scan =
+      ContinueSourceScan(reader, known, fork_.lsn, flush, facts_.target_control.version(), copies);
+  if (scan.end >= known.end) return scan;
+  // A fetch that was cut short has taken something away: what was known does not hold.
+  *copies = facts_.copies;
+  return Scan(flush, copies, nullptr);
 }
 
 void SourceWal::CheckArchivedHistories(const TargetDirectory::WalArchiveLookup& archive,

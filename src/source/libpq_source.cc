@@ -409,7 +409,8 @@ class LibpqReader : public SourceReader {
     Ask(kContent, batch, [&](const FetchRequest& request, std::string_view data, bool missing) {
       if (data.size() > request.length) Nonsense("chunk", "longer than asked: " + request.path);
       bytes_received_ += data.size();
-      rate_limit_->Take(data.size(), stop_);
+      // WAL does not wait: the source may remove it, and without it nothing can be finished.
+      if (!request.path.starts_with("pg_wal/")) rate_limit_->Take(data.size(), stop_);
       sink(request, AsBytes(data), missing);
     });
   }
@@ -419,6 +420,8 @@ class LibpqReader : public SourceReader {
         "pg_catalog.sha256(pg_catalog.pg_read_binary_file(x.path, x.start, x.len, true))";
     Ask(kDigest, batch, [&](const FetchRequest& request, std::string_view data, bool missing) {
       if (missing) return sink(request, std::nullopt);
+      // The source has read it all the same.
+      rate_limit_->Take(request.length, stop_);
       Sha256 digest;
       if (data.size() != digest.size()) Nonsense("digest", ToHex(AsBytes(data)));
       std::ranges::copy(AsBytes(data), digest.begin());

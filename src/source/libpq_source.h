@@ -21,7 +21,8 @@ struct ConnectOptions {
   std::chrono::milliseconds answer_timeout{5000};
   // Of a LibpqSource: a copy takes as long as it takes, but not without a sign of life.
   std::chrono::milliseconds silence_max{300'000};
-  // Of a LibpqSource: what all its readers together receive of file content; 0 = no limit.
+  // Of a LibpqSource: what all its readers together receive, or have digested, of files other than
+  // WAL; 0 = no limit.
   uint64_t bytes_per_second_max = 0;
   std::stop_token stop{};  // ends the waiting
 };

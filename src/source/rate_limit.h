@@ -1,5 +1,5 @@
-// Holds the bytes that all connections together receive down to a rate. A server that is not read
-// from does not send: its disk and the network rest, too.
+// Holds what all connections together have the source read down to a rate. A server that is not
+// read from does not send: its disk and the network rest, too.
 #pragma once
 
 #include <chrono>

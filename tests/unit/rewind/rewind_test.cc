@@ -1194,6 +1194,47 @@ TEST_F(Rewound, ConfirmationIsAskedLastAndLeavesTheFence) {
   ExpectFollowsSource(data(), cluster);
 }
 
+// How often a file is fetched from now on.
+std::shared_ptr<std::atomic<int>> CountFetches(SyntheticCluster* cluster, const std::string& path) {
+  auto count = std::make_shared<std::atomic<int>>(0);
+  cluster->source.on_fetch = [=](const FetchRequest& request) {
+    if (request.path == path) ++*count;
+  };
+  return count;
+}
+
+TEST_F(Rewound, AFileThatTheTargetHasAlreadyIsNotFetched) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  cluster.source.files["pg_xact/0000"] = ReadText(data() / "pg_xact/0000");
+  const auto fetches = CountFetches(&cluster, "pg_xact/0000");
+  RunRewind(data(), cluster);
+  EXPECT_EQ(*fetches, 0);
+  ExpectPublished(data(), cluster);
+}
+
+// It may have been the first one's sync that failed: what it wrote is in memory then, and nothing
+// says that it is on disk.
+TEST_F(Rewound, ASecondAttemptWritesAgainWhatItCouldCompare) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  RewindOptions options = cluster.Options();
+  options.confirm_source = [] { throw Error(ErrorKind::kUnavailable, "not now"); };
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster, options); }), ErrorKind::kUnavailable);
+  ASSERT_EQ(ReadText(data() / "pg_xact/0000"), cluster.source.files["pg_xact/0000"]);
+  const auto fetches = CountFetches(&cluster, "pg_xact/0000");
+  RunRewind(data(), cluster);
+  EXPECT_GT(*fetches, 0);
+  ExpectPublished(data(), cluster);
+}
+
+TEST_F(Rewound, ASourceWhoseWalGoesBackIsNoticed) {
+  SyntheticCluster cluster;
+  cluster.WriteTarget(data());
+  WhenRead(&cluster, "base/5/16384", [&] { cluster.source.identity.flush_lsn.value -= 8; });
+  EXPECT_EQ(KindOf([&] { RunRewind(data(), cluster); }), ErrorKind::kSourceChanged);
+}
+
 TEST_F(Rewound, AnInterruptedRewindIsFinishedFromAnotherLine) {
   SyntheticCluster cluster;
   cluster.WriteTarget(data());

@@ -107,7 +107,8 @@ caKey: ca.crt
 # Connections that a rewind copies with.
 connections: 4
 
-# Most that a rewind copies, all connections together: kilobytes a second, or with the suffix k, M or G. Empty: no limit.
+# Most that a rewind copies, all connections together: kilobytes a second, or with the suffix k, M or G. WAL is not held back.
+# Empty: no limit.
 maxRate: ""
 
 # A rewind that would discard more transactions is refused until a person approves so many. Null: no limit.
