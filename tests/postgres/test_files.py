@@ -265,6 +265,7 @@ def test_same_relation_number_on_both_sides(major, kind, directory, templates, t
     only added, and that are in no WAL."""
     settings = {"autovacuum": "off", **walend.ROOMY}
     primary, standby = start(directory, templates, major, seed, nodes, settings=settings)
+    standby.wait_replay(primary.flush_lsn())  # it streams, so a clean stop sends it the rest
     primary.stop("fast")  # from here on both count on from the same next OID
     standby.promote()
     primary.start()
